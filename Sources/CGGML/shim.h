@@ -1,0 +1,3 @@
+#include <ggml.h>
+#include <ggml-alloc.h>
+#include <ggml-backend.h>
