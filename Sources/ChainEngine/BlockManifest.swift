@@ -150,10 +150,13 @@ public struct EngineOptions: Hashable, Sendable {
     public var threads: Int
     /// Memory set aside for compute buffers, which the engine must not exceed; bytes.
     public var computeSize: ByteCount
+    /// A ggml device's name, `cpu`, or `auto` for the best GPU, else the CPU.
+    public var device: String
 
-    public init(threads: Int = 1, computeSize: ByteCount = .zero) {
+    public init(threads: Int = 1, computeSize: ByteCount = .zero, device: String = "auto") {
         self.threads = threads
         self.computeSize = computeSize
+        self.device = device
     }
 }
 

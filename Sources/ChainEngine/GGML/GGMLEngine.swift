@@ -1,0 +1,248 @@
+import CGGML
+import ChainModel
+
+/// Runs a range of Llama blocks on a ggml device.
+///
+/// What it keeps in memory, all allocated when it is made: the parameters of the hosted blocks, one arena of cache
+/// units, and the buffers of the largest step; together never more than `EngineMemory` says.
+public final class GGMLEngine: BlockEngine {
+    public let limits: EngineLimits
+    public var isEmulated: Bool { false }
+    public var unitsUsed: Int { arena.usedCount }
+    public var openJobs: Int { jobs.count }
+
+    /// Bytes held on the device: parameters, cache and compute buffers.
+    public var memoryUsed: ByteCount {
+        ByteCount(store.byteCount + arena.byteCount + ggml_gallocr_get_buffer_size(allocator, 0))
+    }
+    /// Name of the device, for instance `CPU`.
+    public var deviceName: String { device.name }
+
+    private struct OpenJob {
+        var entry: Int
+        var units: [Int]
+        var length: Int
+    }
+
+    private let parameters: LlamaParameters
+    private let device: GGMLDevice
+    private let store: TensorStore
+    private let blocks: [BlockWeights]
+    private let ropeFactors: Tensor?
+    private let arena: CacheArena
+    /// `ggml_gallocr_t`: lays a step's tensors out in one buffer.
+    private let allocator: OpaquePointer
+    private let computeSize: ByteCount
+    private var jobs: [EngineJobID: OpenJob] = [:]
+
+    /// Checks `manifest` against the graph, loads its tensors and allocates everything a step needs.
+    /// - Throws: `EngineError.modelFile` or `.unsupportedModel` for tensors that do not fit, `.memory` when the device
+    ///   has no room or a step would need more than `options.computeSize` (if that is not zero), `.device`.
+    public init(
+        manifest: BlockManifest, source: any TensorSource, limits: EngineLimits, options: EngineOptions
+    ) throws(EngineError) {
+        try Self.check(manifest, limits)
+        self.limits = limits
+        parameters = manifest.parameters
+        computeSize = options.computeSize
+        device = try GGMLDevice(wanted: options.device, threads: options.threads)
+        let store = try TensorStore(
+            entries: manifest.tensors, source: source, device: device, plain: [LlamaFile.ropeFactors])
+        self.store = store
+        var blocks: [BlockWeights] = []
+        for block in limits.range.first..<limits.range.end {
+            blocks.append(try BlockWeights(block: block, in: store))
+        }
+        self.blocks = blocks
+        ropeFactors = store[LlamaFile.ropeFactors]
+        arena = try CacheArena(
+            unitCount: limits.unitCount, rows: EngineMemory.rows(sequenceLength: limits.sequenceLength),
+            width: parameters.keyValueHeadCount * parameters.headSize, device: device)
+        guard let type = device.bufferType, let allocator = ggml_gallocr_new(type) else {
+            throw .memory("ggml could not make an allocator")
+        }
+        self.allocator = allocator
+        try reserve()
+    }
+
+    deinit { ggml_gallocr_free(allocator) }
+
+    /// Lays out the largest step once, so that no later step allocates.
+    private func reserve() throws(EngineError) {
+        guard limits.unitCount >= blocks.count else { return }
+        let tokens = min(limits.stepTokens, limits.sequenceLength)
+        let widest = GraphJob(
+            entry: 0, tokens: tokens, position: limits.sequenceLength - tokens,
+            units: Array(0..<blocks.count))
+        let step = graph(for: [widest])
+        for index in 0..<ggml_graph_n_nodes(step.graph) {
+            let node = ggml_graph_node(step.graph, index)!
+            guard ggml_backend_supports_op(device.backend, node) else {
+                let operation = String(cString: ggml_op_name(node.pointee.op))
+                throw .device("device \(device.name) cannot do \(operation) for this model; use --device cpu")
+            }
+        }
+        var needed = 0
+        ggml_gallocr_reserve_n_size(allocator, step.graph, nil, nil, &needed)
+        if computeSize > .zero, needed > computeSize.rawValue {
+            throw .memory(
+                "a step needs \(needed) bytes of compute buffers, more than the \(computeSize.rawValue) set aside;"
+                    + " give model.compute_size in the cluster file")
+        }
+        guard ggml_gallocr_reserve(allocator, step.graph) else {
+            throw .memory("the device has no room for \(needed) bytes of compute buffers")
+        }
+    }
+
+    private func graph(for jobs: [GraphJob]) -> BlockGraph {
+        BlockGraph(jobs: jobs, blocks: blocks, ropeFactors: ropeFactors, arena: arena, parameters: parameters)
+    }
+
+    // MARK: - Jobs
+
+    public func open(_ job: EngineJobID, firstBlock: Int, blockCount: Int) throws(EngineError) {
+        guard limits.range.contains(firstBlock), firstBlock + blockCount == limits.range.end else {
+            throw .blocksNotHosted(firstBlock: firstBlock, blockCount: blockCount, range: limits.range)
+        }
+        guard jobs[job] == nil else { throw .jobAlreadyOpen(job) }
+        guard arena.freeCount >= blockCount else {
+            throw .cacheFull(needed: blockCount, free: arena.freeCount)
+        }
+        jobs[job] = OpenJob(entry: firstBlock - limits.range.first, units: arena.take(blockCount), length: 0)
+    }
+
+    public func close(_ job: EngineJobID) {
+        guard let closed = jobs.removeValue(forKey: job) else { return }
+        arena.giveBack(closed.units)
+    }
+
+    // MARK: - Steps
+
+    public func run(_ steps: [EngineStep]) throws(EngineError) -> [[Float]] {
+        guard !steps.isEmpty else { return [] }
+        let entries = try validated(steps)
+        // Sorted by first block, then as given: total, so the same steps always make the same graph.
+        let order = steps.indices.sorted { (entries[$0].entry, $0) < (entries[$1].entry, $1) }
+        let sorted = order.map { index in
+            GraphJob(
+                entry: entries[index].entry, tokens: steps[index].tokenCount, position: steps[index].position,
+                units: entries[index].units)
+        }
+        let step = graph(for: sorted)
+        guard ggml_gallocr_alloc_graph(allocator, step.graph) else {
+            throw .memory("the device has no room for the compute buffers of this step")
+        }
+        fill(step, sorted, order.map { steps[$0].hidden })
+        let status = ggml_backend_graph_compute(device.backend, step.graph)
+        guard status == GGML_STATUS_SUCCESS else {
+            throw .device("device \(device.name) failed (\(status.rawValue))")
+        }
+        var results = [[Float]](repeating: [], count: steps.count)
+        var offset = 0
+        for index in order {
+            let count = steps[index].hidden.count
+            let bytes = count * MemoryLayout<Float>.size
+            results[index] = [Float](unsafeUninitializedCapacity: count) { buffer, filled in
+                ggml_backend_tensor_get(step.output, buffer.baseAddress, offset, bytes)
+                filled = count
+            }
+            offset += bytes
+            jobs[steps[index].job]?.length += steps[index].tokenCount
+        }
+        return results
+    }
+
+    private func validated(_ steps: [EngineStep]) throws(EngineError) -> [OpenJob] {
+        var entries: [OpenJob] = []
+        var seen: Set<EngineJobID> = []
+        let total = steps.reduce(0) { $0 + $1.tokenCount }
+        guard total <= limits.stepTokens else { throw .stepTooLarge(tokens: total, limit: limits.stepTokens) }
+        for step in steps {
+            guard let job = jobs[step.job] else { throw .jobUnknown(step.job) }
+            guard seen.insert(step.job).inserted else { throw .jobAlreadyOpen(step.job) }
+            guard step.position == job.length else {
+                throw .wrongPosition(step.job, expected: job.length, got: step.position)
+            }
+            guard step.tokenCount > 0, step.hidden.count == step.tokenCount * limits.width else {
+                throw .wrongShape(step.job, expected: step.tokenCount * limits.width, got: step.hidden.count)
+            }
+            guard job.length + step.tokenCount <= limits.sequenceLength else {
+                throw .sequenceTooLong(step.job, limit: limits.sequenceLength)
+            }
+            guard step.hidden.allFinite else { throw .notFinite(step.job) }
+            entries.append(job)
+        }
+        return entries
+    }
+
+    /// Copies hidden states, positions, cache rows and masks to the device.
+    private func fill(_ step: BlockGraph, _ jobs: [GraphJob], _ hidden: [[Float]]) {
+        let total = jobs.reduce(0) { $0 + $1.tokens }
+        var offset = 0
+        for values in hidden {
+            let bytes = values.count * MemoryLayout<Float>.size
+            ggml_backend_tensor_set(step.hidden, values, offset, bytes)
+            offset += bytes
+        }
+        var positions: [Int32] = []
+        for job in jobs { positions += (job.position..<job.position + job.tokens).map(Int32.init) }
+        ggml_backend_tensor_set(step.positions, positions, 0, total * MemoryLayout<Int32>.size)
+        // Rows of blocks before a job's first are never read: the views take the active prefix only.
+        var rows = [Int64](repeating: 0, count: total * blocks.count)
+        var column = 0
+        for job in jobs {
+            for (depth, unit) in job.units.enumerated() {
+                let start = (job.entry + depth) * total + column
+                for token in 0..<job.tokens {
+                    rows[start + token] = Int64(unit * arena.rows + job.position + token)
+                }
+            }
+            column += job.tokens
+        }
+        ggml_backend_tensor_set(step.rows, rows, 0, rows.count * MemoryLayout<Int64>.size)
+        for (job, mask) in zip(jobs, step.masks) { fill(mask, job) }
+    }
+
+    /// Token at position `p` sees rows `0…p`: 0 there, −∞ elsewhere.
+    private func fill(_ mask: Tensor, _ job: GraphJob) {
+        let hiddenBits: UInt16 = 0xFC00  // −∞ as a 16-bit float
+        let width = job.attendedRows
+        var bits = [UInt16](repeating: hiddenBits, count: width * job.tokens)
+        for token in 0..<job.tokens {
+            let start = token * width
+            for row in start...start + job.position + token { bits[row] = 0 }
+        }
+        ggml_backend_tensor_set(mask, bits, 0, bits.count * MemoryLayout<UInt16>.size)
+    }
+
+    // MARK: - Checks
+
+    private static func check(_ manifest: BlockManifest, _ limits: EngineLimits) throws(EngineError) {
+        let parameters = manifest.parameters
+        guard manifest.range == limits.range, limits.width == parameters.embeddingWidth else {
+            throw .modelFile("the manifest and the limits name different blocks or widths")
+        }
+        guard limits.unitCount >= 0, limits.sequenceLength > 0, limits.stepTokens > 0 else {
+            throw .memory("cache units, sequence length and step size must be positive")
+        }
+        guard parameters.headSize > 0, parameters.headSize % 2 == 0, parameters.keyValueHeadCount > 0,
+            parameters.headCount % parameters.keyValueHeadCount == 0,
+            parameters.ropeDimensionCount == parameters.headSize, parameters.normEpsilon > 0
+        else { throw .unsupportedModel("the manifest's parameters do not describe a Llama model") }
+        for entry in manifest.tensors {
+            let problem = LlamaFile.problem(
+                name: entry.name, type: entry.type, dimensions: entry.dimensions, byteCount: entry.byteCount,
+                parameters)
+            if let problem { throw .unsupportedModel(problem) }
+        }
+    }
+}
+
+extension [Float] {
+    /// Whether every value is finite: exponent bits not all ones.
+    var allFinite: Bool {
+        var bad: UInt32 = 0
+        for value in self { bad |= (value.bitPattern & 0x7F80_0000) == 0x7F80_0000 ? 1 : 0 }
+        return bad == 0
+    }
+}

@@ -1,0 +1,149 @@
+import CGGML
+import ChainModel
+import Synchronization
+
+/// A Llama-architecture model in a GGUF file: what its graph needs, which tensors each block has, and what memory a
+/// block, a cache unit and a step take.
+public final class LlamaFile: LocalModel {
+    public let file: GGUFFile
+    public let parameters: LlamaParameters
+    /// `general.name`, or the file's name.
+    public let name: String
+    private let checksums = Mutex<[String: UInt32]>([:])
+
+    /// Cache rows of a unit are rounded up to this many, the granularity of ggml's attention.
+    public static let rowGranularity = 256
+
+    /// The tensors a block may have, by GGUF suffix. Anything else in a block is a model we would compute wrongly.
+    static let requiredTensors = [
+        "attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight",
+        "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",
+    ]
+    static let optionalTensors = [
+        "attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias",
+        "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias",
+    ]
+    /// Per-dimension rotary factors (Llama 3), shared by all blocks.
+    static let ropeFactors = "rope_freqs.weight"
+
+    /// - Throws: `EngineError.modelFile` for a file that cannot be read, `.unsupportedModel` for one that our graph
+    ///   would compute wrongly.
+    public init(path: String) throws(EngineError) {
+        file = try GGUFFile(path: path)
+        parameters = try Self.readParameters(file)
+        if case .string(let given)? = file.metadata["general.name"], !given.isEmpty {
+            name = given
+        } else {
+            name = path.split(separator: "/").last.map(String.init) ?? path
+        }
+        for block in 1...parameters.blockCount { try Self.check(block: block, of: file, parameters) }
+        try Self.checkEnds(of: file, parameters)
+    }
+
+    // MARK: - Memory
+
+    /// What the planner needs: `L`, `s_m` (the largest block's), `s_c` for `sequenceLength` reserved tokens, and the
+    /// compute buffers of a server.
+    public func shape(name: String, sequenceLength: Int, stepTokens: Int = EngineMemory.stepTokens)
+        -> ModelShape
+    {
+        var largest = 0
+        for block in 1...parameters.blockCount {
+            let bytes = tensors(ofBlock: block).reduce(0) { $0 + EngineMemory.allocated($1.byteCount) }
+            largest = max(largest, bytes)
+        }
+        return ModelShape(
+            name: name, blockCount: parameters.blockCount, blockSize: ByteCount(largest),
+            cacheSize: EngineMemory.unitSize(parameters, sequenceLength: sequenceLength),
+            computeSize: EngineMemory.computeSize(
+                parameters, sequenceLength: sequenceLength, stepTokens: stepTokens))
+    }
+
+    func tensors(ofBlock block: Int) -> [GGUFTensor] {
+        (Self.requiredTensors + Self.optionalTensors).compactMap {
+            file.tensor(named: "blk.\(block - 1).\($0)")
+        }
+    }
+
+    // MARK: - Manifests
+
+    /// The manifest of a range, with the checksum of every tensor.
+    /// - Complexity: reads each tensor of the range once; a checksum is kept once known.
+    public func manifest(modelName: String, range: BlockRange) throws(EngineError) -> BlockManifest {
+        guard range.first >= 1, range.count >= 1, range.end <= parameters.blockCount + 1 else {
+            throw .modelFile(
+                "\(file.path): has blocks 1–\(parameters.blockCount), not \(range.first)–\(range.end - 1)")
+        }
+        var names: [String] = []
+        for block in range.first..<range.end { names += tensors(ofBlock: block).map(\.name) }
+        if file.tensor(named: Self.ropeFactors) != nil { names.append(Self.ropeFactors) }
+        var entries: [TensorEntry] = []
+        for name in names {
+            if let entry = try entry(named: name) { entries.append(entry) }
+        }
+        return BlockManifest(modelName: modelName, parameters: parameters, range: range, tensors: entries)
+    }
+
+    public func entry(named name: String) throws(EngineError) -> TensorEntry? {
+        guard let tensor = file.tensor(named: name) else { return nil }
+        return TensorEntry(
+            name: name, type: tensor.type, dimensions: tensor.dimensions, byteCount: tensor.byteCount,
+            crc32: try checksum(of: tensor))
+    }
+
+    public func read(_ entry: TensorEntry, into target: UnsafeMutableRawBufferPointer) throws(EngineError) {
+        guard let tensor = file.tensor(named: entry.name), tensor.byteCount == entry.byteCount else {
+            throw .modelFile("\(file.path): has no tensor \(entry.name) of \(entry.byteCount) bytes")
+        }
+        try file.read(tensor, into: target)
+    }
+
+    private func checksum(of tensor: GGUFTensor) throws(EngineError) -> UInt32 {
+        if let known = checksums.withLock({ $0[tensor.name] }) { return known }
+        let buffer = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: max(1, tensor.byteCount), alignment: 64)
+        defer { buffer.deallocate() }
+        let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<tensor.byteCount])
+        try file.read(tensor, into: bytes)
+        let value = CRC32.of(UnsafeRawBufferPointer(bytes))
+        checksums.withLock { $0[tensor.name] = value }
+        return value
+    }
+}
+
+/// Memory that a server spends, in bytes: what counts towards its declared memory is parameters, cache units and
+/// compute buffers, by these formulas.
+public enum EngineMemory {
+    /// Tokens of one compute step: libllama's own step, so that long prompts give its very numbers.
+    public static let stepTokens = 512
+
+    /// A tensor's bytes with what backends add for alignment and row padding.
+    public static func allocated(_ byteCount: Int) -> Int { (byteCount + 511) / 512 * 512 + 1024 }
+
+    /// Rows reserved for a job of `sequenceLength` tokens in each of its blocks.
+    public static func rows(sequenceLength: Int) -> Int {
+        (sequenceLength + LlamaFile.rowGranularity - 1) / LlamaFile.rowGranularity * LlamaFile.rowGranularity
+    }
+
+    /// One cache unit: `s_c = 2·d_kv·rows·2` bytes (keys and values, 16-bit floats).
+    public static func unitSize(_ parameters: LlamaParameters, sequenceLength: Int) -> ByteCount {
+        let width = parameters.keyValueHeadCount * parameters.headSize
+        return ByteCount(2 * width * rows(sequenceLength: sequenceLength) * 2)
+    }
+
+    /// Upper bound on what a step of `stepTokens` tokens computes in: activations, attention masks, row indices, the
+    /// copy of the hidden states, and the CPU backend's scratch. Checked against the allocator when an engine is made.
+    public static func computeSize(
+        _ parameters: LlamaParameters, sequenceLength: Int, stepTokens: Int
+    ) -> ByteCount {
+        let queries = parameters.headCount * parameters.headSize
+        let keys = parameters.keyValueHeadCount * parameters.headSize
+        let attention = 3 * parameters.embeddingWidth + 4 * queries + 4 * keys
+        let feedForward = 3 * parameters.embeddingWidth + 3 * parameters.feedForwardWidth
+        let activations = 4 * stepTokens * max(attention, feedForward)
+        let masks = 2 * stepTokens * rows(sequenceLength: sequenceLength)
+        let indices = 8 * stepTokens * (parameters.blockCount + 1)
+        let scratch = 2 * stepTokens * max(parameters.feedForwardWidth, parameters.embeddingWidth) + (1 << 20)
+        return ByteCount(activations + masks + indices + scratch)
+    }
+}
