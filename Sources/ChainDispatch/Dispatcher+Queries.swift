@@ -73,8 +73,9 @@ extension Dispatcher {
     /// is available. O(K).
     public func expectedWait() -> Duration? {
         if availableCount == 0 { return nil }
-        if chainForHead(waiting: queue.count + 1) != nil { return .zero }
-        return departureTime(of: queue.count + 1, from: queue.count + 1)
+        // With thresholds, the arrival may be the one that makes the head start, and itself wait behind the others.
+        let length = chainForHead(waiting: queue.count + 1) == nil ? queue.count + 1 : queue.count
+        return departureTime(of: length, from: length)
     }
 
     /// Expected time for `count` jobs to leave a queue of `length`: the sum of `1/ν_n` over the lengths `n` passed
