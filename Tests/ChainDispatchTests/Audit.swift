@@ -27,7 +27,7 @@ struct Audit {
     private(set) var servers: [Dispatcher.ServerState]
     /// Accepted, unfinished jobs, in order of arrival.
     private(set) var jobs: [Job] = []
-    private(set) var lastArrival: UInt64 = 0
+    private(set) var lastArrival: UInt64?
     private(set) var draining = false
     private(set) var drained = false
 
@@ -118,7 +118,7 @@ struct Audit {
     }
 
     private mutating func arrive(_ id: JobID) -> Dispatcher.Action? {
-        if id.rawValue <= lastArrival { return .refuse(id, .duplicate) }
+        if let lastArrival, id.rawValue <= lastArrival { return .refuse(id, .duplicate) }
         lastArrival = id.rawValue
         if draining { return .refuse(id, .draining) }
         if !mayRecover { return .refuse(id, .noChain) }
@@ -226,7 +226,7 @@ extension Audit {
             }
         }
         return queueAgrees && chainsAgree && snapshot.servers == servers
-            && (snapshot.lastArrival?.rawValue ?? 0) == lastArrival
+            && snapshot.lastArrival?.rawValue == lastArrival
             && snapshot.isDraining == draining && snapshot.isDrained == drained
     }
 }

@@ -23,28 +23,28 @@ import Testing
             testDescription: "two chains share a server, 4 jobs, two may wait, two attempts",
             chains: [chain(0, 1), chain(1, 2, seconds: 2)],
             configuration: DispatcherConfiguration(queueLimit: 2, maximumAttempts: 2),
-            jobCount: 4, leastStates: 1),
+            jobCount: 4, leastStates: 2860),
         System(
             testDescription: "two chains share a server, 3 jobs, one may wait, three attempts",
             chains: [chain(0, 1), chain(1, 2, seconds: 2)],
             configuration: DispatcherConfiguration(queueLimit: 1, maximumAttempts: 3),
-            jobCount: 3, leastStates: 1),
+            jobCount: 3, leastStates: 2200),
         System(
             testDescription: "equally fast chains of one server and of two slots, 5 jobs, one attempt",
             chains: [chain(0), chain(1, capacity: 2)],
             configuration: DispatcherConfiguration(queueLimit: 2, maximumAttempts: 1),
-            jobCount: 5, leastStates: 1),
+            jobCount: 5, leastStates: 1054),
         System(
             testDescription: "thresholds 1, 2, 3, the fastest and the slowest chain on one server, 4 jobs",
             chains: [chain(0), chain(1, seconds: 5), chain(0, seconds: 9)],
             configuration: DispatcherConfiguration(
                 queueLimit: 2, maximumAttempts: 2, rule: .jffcWait(thresholds: [1, 2, 3])),
-            jobCount: 4, leastStates: 1),
+            jobCount: 4, leastStates: 2262),
         System(
             testDescription: "three chains in a ring of servers, no queue, 3 jobs, two attempts",
             chains: [chain(0, 1), chain(1, 2, seconds: 2), chain(2, 0, seconds: 3)],
             configuration: DispatcherConfiguration(queueLimit: 0, maximumAttempts: 2),
-            jobCount: 3, leastStates: 1),
+            jobCount: 3, leastStates: 1144),
     ]
 
     @Test(arguments: systems)
@@ -115,7 +115,9 @@ import Testing
         private mutating func add(_ state: State) {
             let key = Self.key(of: state.audit)
             if let number = numbers[key] {
-                #expect(states[number].dispatcher == state.dispatcher, "A state has a hidden history.")
+                if states[number].dispatcher != state.dispatcher {
+                    Issue.record("The past of \(state.dispatcher.snapshot) shows.")
+                }
                 return
             }
             numbers[key] = states.count
@@ -130,17 +132,19 @@ import Testing
             for number in 1...system.jobCount {
                 let job = JobID(number)
                 events.append(.jobCancelled(job))
-                for attempt in 0...system.configuration.maximumAttempts {
-                    events.append(.jobCompleted(job, attempt: attempt))
-                    events.append(.jobFailed(job, attempt: attempt, retryable: true))
-                    events.append(.jobFailed(job, attempt: attempt, retryable: false))
-                }
+                let known = state.audit.jobs.first { $0.id == number }
+                let attempt = known?.attempts ?? 1
+                events.append(.jobCompleted(job, attempt: attempt))
+                events.append(.jobFailed(job, attempt: attempt, retryable: true))
+                guard known != nil else { continue }
+                events.append(.jobFailed(job, attempt: attempt, retryable: false))
+                events.append(.jobCompleted(job, attempt: attempt - 1))
+                events.append(.jobFailed(job, attempt: attempt + 1, retryable: true))
             }
             // The next job and the one before it, again.
-            if state.audit.lastArrival > 0 { events.append(.jobArrived(JobID(state.audit.lastArrival))) }
-            if state.audit.lastArrival < system.jobCount {
-                events.append(.jobArrived(JobID(state.audit.lastArrival + 1)))
-            }
+            let arrived = state.audit.lastArrival ?? 0
+            if arrived > 0 { events.append(.jobArrived(JobID(arrived))) }
+            if arrived < system.jobCount { events.append(.jobArrived(JobID(arrived + 1))) }
             for server in state.audit.servers.indices.map(ServerIndex.init(_:)) {
                 events.append(.serverReady(server))
                 events.append(.serverLost(server, returning: true))
@@ -168,7 +172,7 @@ import Testing
         /// What is visible from outside, packed.
         private static func key(of audit: Audit) -> [UInt8] {
             var key: [UInt8] = [
-                UInt8(audit.lastArrival), audit.draining ? 1 : 0, audit.drained ? 1 : 0,
+                UInt8(audit.lastArrival ?? 0), audit.draining ? 1 : 0, audit.drained ? 1 : 0,
             ]
             for server in audit.servers {
                 key.append(server == .ready ? 2 : server == .lost(returning: true) ? 1 : 0)

@@ -14,7 +14,7 @@ import Testing
             configuration: run.configuration, chains: run.chains, serverCount: run.serverCount)
         var audit = Audit(
             configuration: run.configuration, chains: run.chains, serverCount: run.serverCount)
-        for step in 0..<1500 {
+        for step in 0..<RandomRun.length {
             let (event, actions) = run.step()
             let expected = naive.handle(event)
             let violations = audit.watch(event, actions)
@@ -35,7 +35,7 @@ import Testing
         var counts: [String: Int] = [:]
         for seed in UInt64(1)...60 {
             var run = RandomRun(seed: seed)
-            for _ in 0..<1500 {
+            for _ in 0..<RandomRun.length {
                 for action in run.step().actions {
                     counts[kind(of: action), default: 0] += 1
                 }
@@ -68,7 +68,7 @@ import Testing
         var run = RandomRun(seed: seed)
         let start = run.dispatcher
         var journal: [(event: Dispatcher.Event, time: Instant, actions: [Dispatcher.Action])] = []
-        for _ in 0..<2000 {
+        for _ in 0..<RandomRun.length {
             let (event, actions) = run.step()
             journal.append((event, run.now, actions))
         }
@@ -109,13 +109,16 @@ struct SplitMix: RandomNumberGenerator {
 }
 
 /// A random system and an endless random run of it: arrivals, reports of running attempts, and of old and future
-/// ones, failures, losses and returns of servers, cancels; now and then a drain.
+/// ones, failures, losses and returns of servers, cancels; towards the end, mostly, a drain.
 struct RandomRun {
     let configuration: DispatcherConfiguration
     let chains: [DispatchChain]
     let serverCount: Int
     var dispatcher: Dispatcher
     private(set) var now = Instant.origin
+    /// Events after which a run has seen everything; a drain comes in the last fifth.
+    static let length = 1500
+    private var stepCount = 0
     private var random: SplitMix
     private var nextJob: UInt64 = 1
     private var running: [(job: JobID, attempt: Int)] = []
@@ -155,6 +158,7 @@ struct RandomRun {
     /// One random event, handled.
     mutating func step() -> (event: Dispatcher.Event, actions: [Dispatcher.Action]) {
         let event = randomEvent()
+        stepCount += 1
         now = now + Duration(nanoseconds: Int64.random(in: 0...5, using: &random))
         var actions: [Dispatcher.Action] = []
         dispatcher.handle(event, at: now, into: &actions)
@@ -190,7 +194,9 @@ struct RandomRun {
                 : .jobFailed(anyJob(), attempt: attempt, retryable: Bool.random(using: &random))
         case ..<85: return .jobCancelled(anyJob())
         default:
-            if Int.random(in: 0..<200, using: &random) == 0 { return .drainStarted }
+            if stepCount > Self.length * 4 / 5 && Int.random(in: 0..<20, using: &random) == 0 {
+                return .drainStarted
+            }
             let server = ServerIndex(Int.random(in: 0..<serverCount, using: &random))
             guard Int.random(in: 0..<100, using: &random) < trouble else { return .serverReady(server) }
             return .serverLost(server, returning: Int.random(in: 0..<3, using: &random) > 0)
