@@ -1,15 +1,16 @@
 import ChainModel
 
 extension Dispatcher {
-    /// What happened outside. Plain values: a list of events with their times is a journal, and replays exactly.
+    /// What happened outside. Plain values: a list of events with their times is a journal, and replays
+    /// exactly.
     ///
-    /// Attempts are numbered from 1 within their job. A completion or failure of any attempt but the job's current
-    /// one is stale and changes nothing.
+    /// Attempts are numbered from 1 within their job. A completion or failure of any attempt but the job's
+    /// current one is stale and changes nothing.
     public enum Event: Hashable, Sendable {
         /// The server holds its blocks and may be used.
         case serverReady(ServerIndex)
-        /// The server may not be used. `returning`: a restart or a replacement is under way. May be sent again to
-        /// say that hope was given up, or found.
+        /// The server may not be used. `returning`: a restart or a replacement is under way. May be sent
+        /// again to say that hope was given up, or found.
         case serverLost(ServerIndex, returning: Bool)
         /// A new job. Its number is above that of every job before it; any other is refused as a duplicate.
         case jobArrived(JobID)
@@ -31,8 +32,8 @@ extension Dispatcher {
         case queue(JobID, ahead: Int)
         /// The arrival is not accepted.
         case refuse(JobID, Refusal)
-        /// Stop the running attempt and free its caches. What becomes of the job, another action says; if none
-        /// does, it was cancelled.
+        /// Stop the running attempt and free its caches. What becomes of the job, another action says; if
+        /// none does, it was cancelled.
         case abandon(JobID, attempt: Int, ChainIndex)
         /// The accepted job is given up.
         case fail(JobID, Failure)
@@ -40,8 +41,8 @@ extension Dispatcher {
         case drained
     }
 
-    /// Why an arrival is not accepted. If several reasons hold, the first of `duplicate`, `draining`, `noChain`,
-    /// `queueFull` is given.
+    /// Why an arrival is not accepted. If several reasons hold, the first of `duplicate`, `draining`,
+    /// `noChain`, `queueFull` is given.
     public enum Refusal: String, CaseIterable, Hashable, Sendable {
         /// No slot is free and the queue is full.
         case queueFull

@@ -2,15 +2,15 @@ import ChainModel
 
 /// What holds between events, derived anew from servers and jobs and compared with what is kept.
 extension Dispatcher {
-    /// Traps if an invariant is broken. O(J + K·H + n) for `J` servers, `K` chains of `H` servers, `n` jobs.
+    /// Traps if an invariant is broken. O(J + K·H + n) for `J` servers, `K` chains of `H` servers, `n`
+    /// jobs.
     ///
-    /// Debug builds check every state of small systems after each event, and a sample of those of large ones.
+    /// Debug builds check every state of small systems after each event, and a sample of those of large
+    /// ones.
     public func checkInvariants() {
         checkChains()
         checkQueue()
-        precondition(
-            occupancy.reduce(queue.count) { $0 + $1.running.count } == jobs.count,
-            "A job neither waits nor runs, or does both.")
+        checkRunning()
         precondition(phase != .drained || jobs.count == 0, "A drain ended with jobs left.")
     }
 
@@ -25,12 +25,11 @@ extension Dispatcher {
             precondition(place.missing == states.count { $0 != .ready }, "Missing servers miscounted.")
             precondition(
                 place.gone == states.count { $0 == .lost(returning: false) }, "Gone servers miscounted.")
-            precondition(place.running.count <= chains[chain].capacity, "A chain exceeds its capacity.")
-            precondition(place.isAvailable || place.running.isEmpty, "A job runs on an unavailable chain.")
+            precondition(place.running <= chains[chain].capacity, "A chain exceeds its capacity.")
+            precondition(place.isAvailable || place.running == 0, "A job runs on an unavailable chain.")
             precondition(
-                open.contains(chain) == (place.isAvailable && place.running.count < place.capacity),
+                open.contains(chain) == (place.isAvailable && place.hasFreeSlot),
                 "The set of open chains is wrong.")
-            checkList(place.running, chain: Int32(chain))
             recoverable += place.isRecoverable ? 1 : 0
             if place.isAvailable {
                 available += 1
@@ -45,8 +44,12 @@ extension Dispatcher {
     }
 
     private func checkQueue() {
-        checkList(queue, chain: -1)
-        let waiting = jobs.slots(of: queue).map { jobs[$0] }
+        checkLinks(queue)
+        let slots = jobs.slots(of: queue)
+        let waiting = slots.map { jobs[$0] }
+        for slot in slots {
+            checkRecord(slot, chain: JobRecord.waits, attempts: 0..<configuration.maximumAttempts)
+        }
         precondition(
             zip(waiting, waiting.dropFirst()).allSatisfy { $0.id < $1.id },
             "The queue is not in order of arrival.")
@@ -59,23 +62,35 @@ extension Dispatcher {
             "The head waits beside a free slot.")
     }
 
-    /// Links, counts, and that every member can be found and has the attempts its place allows.
-    private func checkList(_ list: JobList, chain: Int32) {
+    private func checkRunning() {
+        var counts = Array(repeating: 0, count: chains.count)
+        let slots = jobs.runningSlots { _ in true }
+        for slot in slots {
+            let chain = jobs[slot].chain
+            counts[Int(chain)] += 1
+            checkRecord(slot, chain: chain, attempts: 1..<configuration.maximumAttempts + 1)
+        }
+        precondition(counts == occupancy.map(\.running), "Running jobs miscounted.")
+        precondition(slots.count + queue.count == jobs.count, "A job neither waits nor runs, or does both.")
+    }
+
+    private func checkRecord(_ slot: JobSlot, chain: Int32, attempts: Range<Int>) {
+        let record = jobs[slot]
+        precondition(record.chain == chain, "A waiting job has a chain.")
+        precondition(jobs.find(record.id) == slot, "A job cannot be found.")
+        precondition(lastArrival.map { record.id <= $0 } ?? false, "A job never arrived.")
+        precondition(attempts.contains(Int(record.attempts)), "A job's attempts exceed the bound.")
+    }
+
+    private func checkLinks(_ list: JobList) {
         var previous = JobSlot.none
         var count = 0
         var slot = list.first
         while slot != .none {
-            let record = jobs[slot]
-            precondition(record.previous == previous, "A list's backward link is broken.")
-            precondition(record.chain == chain, "A job is on the list of a chain it does not run on.")
-            precondition(jobs.find(record.id) == slot, "A job cannot be found.")
-            precondition(lastArrival.map { record.id <= $0 } ?? false, "A job never arrived.")
-            let attempts =
-                chain < 0 ? 0...configuration.maximumAttempts - 1 : 1...configuration.maximumAttempts
-            precondition(attempts.contains(Int(record.attempts)), "A job's attempts exceed the bound.")
+            precondition(jobs[slot].previous == previous, "A list's backward link is broken.")
             previous = slot
             count += 1
-            slot = record.next
+            slot = jobs[slot].next
         }
         precondition(list.last == previous, "A list's end is wrong.")
         precondition(list.count == count, "A list is miscounted.")

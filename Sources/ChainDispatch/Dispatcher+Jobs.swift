@@ -14,10 +14,15 @@ extension Dispatcher {
             return
         }
         let slot = jobs.insert(job, at: now)
+        if queue.isEmpty, let chain = chainForHead(waiting: 1) {
+            start(slot, on: chain, at: now, into: &actions)
+            return
+        }
         jobs.append(slot, to: &queue)
         newcomerCount += 1
         startWaiting(at: now, into: &actions)
-        if jobs[slot].chain < 0 { actions.append(.queue(job, ahead: queue.count - 1)) }
+        // Should the arrival have been the one that the rule waited for, it was an older job that started.
+        actions.append(.queue(job, ahead: queue.count - 1))
     }
 
     /// Why an arrival would be refused now.
@@ -30,7 +35,8 @@ extension Dispatcher {
         return nil
     }
 
-    /// The chain that takes the head of a queue of `waiting` jobs: the fastest free one, if enough jobs wait for it.
+    /// The chain that takes the head of a queue of `waiting` jobs: the fastest free one, if enough jobs
+    /// wait for it.
     ///
     /// Thresholds do not decrease, so when the fastest free chain's is not met, no slower one's is.
     func chainForHead(waiting: Int) -> Int? {
@@ -43,14 +49,17 @@ extension Dispatcher {
         while !queue.isEmpty, let chain = chainForHead(waiting: queue.count) {
             let slot = queue.first
             leaveQueue(slot)
-            jobs.append(slot, to: &occupancy[chain].running)
-            if occupancy[chain].running.count == occupancy[chain].capacity { open.remove(chain) }
-            jobs.records[slot.index].attempts += 1
-            jobs.records[slot.index].chain = Int32(chain)
-            jobs.records[slot.index].since = now
-            let record = jobs[slot]
-            actions.append(.start(record.id, attempt: Int(record.attempts), ChainIndex(chain)))
+            start(slot, on: chain, at: now, into: &actions)
         }
+    }
+
+    /// Starts a job that is on no list on a chain that has a free slot.
+    private mutating func start(_ slot: JobSlot, on chain: Int, at now: Instant, into actions: inout [Action])
+    {
+        occupancy[chain].running += 1
+        if !occupancy[chain].hasFreeSlot { open.remove(chain) }
+        let (job, attempt) = jobs.start(slot, on: chain, at: now)
+        actions.append(.start(job, attempt: attempt, ChainIndex(chain)))
     }
 
     /// Completion: the slot goes to the head of the queue, if there is one.
@@ -113,13 +122,14 @@ extension Dispatcher {
     /// Takes a running job off its chain and frees its place there.
     mutating func leaveChain(_ slot: JobSlot) {
         let chain = Int(jobs[slot].chain)
-        jobs.remove(slot, from: &occupancy[chain].running)
-        jobs.records[slot.index].chain = -1
-        if occupancy[chain].isAvailable { open.insert(chain) }
+        jobs.records[slot.index].chain = JobRecord.waits
+        let wasFull = !occupancy[chain].hasFreeSlot
+        occupancy[chain].running -= 1
+        if wasFull && occupancy[chain].isAvailable { open.insert(chain) }
     }
 
-    /// Puts a job that ran back on the queue, in order of arrival: behind older jobs that also wait for a further
-    /// attempt, before all others, since whoever never ran arrived after everybody who did.
+    /// Puts a job that ran back on the queue, in order of arrival: behind older jobs that also wait for a
+    /// further attempt, before all others, since whoever never ran arrived after everybody who did.
     ///
     /// `successor` is where the search begins; further calls with younger jobs go on from there.
     mutating func requeue(_ slot: JobSlot, after successor: inout JobSlot, at now: Instant) {

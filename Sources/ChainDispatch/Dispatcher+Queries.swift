@@ -22,7 +22,7 @@ extension Dispatcher {
     public var runningCount: Int { jobs.count - queue.count }
 
     /// Jobs that run on the chain: `Z_k`.
-    public func running(on chain: ChainIndex) -> Int { occupancy[chain.rawValue].running.count }
+    public func running(on chain: ChainIndex) -> Int { occupancy[chain.rawValue].running }
 
     /// Whether all the chain's servers are ready.
     public func isAvailable(_ chain: ChainIndex) -> Bool { occupancy[chain.rawValue].isAvailable }
@@ -48,16 +48,16 @@ extension Dispatcher {
         return .running(attempt: attempts, ChainIndex(Int(record.chain)), since: record.since)
     }
 
-    /// The jobs that run on the chain, in order of arrival. O(n log n).
+    /// The jobs that run on the chain, in order of arrival. O(n log n) for `n` jobs in all.
     public func jobs(on chain: ChainIndex) -> [JobID] {
-        jobs.slots(of: occupancy[chain.rawValue].running).map { jobs[$0].id }.sorted()
+        jobs.runningSlots { $0 == chain.rawValue }.map { jobs[$0].id }
     }
 
     /// The jobs that wait, head first. O(n).
     public var waitingJobs: [JobID] { jobs.slots(of: queue).map { jobs[$0].id } }
 
-    /// Expected time until an arrival would be accepted, for `Retry-After`: zero if it would be now, `nil` if no
-    /// chain is available. O(K).
+    /// Expected time until an arrival would be accepted, for `Retry-After`: zero if it would be now, `nil`
+    /// if no chain is available. O(K).
     ///
     /// Jobs that wait for a further attempt go first; then as many newcomers leave as are over the limit.
     public func expectedWaitForRoom() -> Duration? {
@@ -69,23 +69,27 @@ extension Dispatcher {
         return departureTime(of: departures, from: max(queue.count, departures))
     }
 
-    /// Expected wait of a job that arrived now and was accepted: zero if it would start at once, `nil` if no chain
-    /// is available. O(K).
+    /// Expected wait of a job that arrived now and was accepted: zero if it would start at once, `nil` if
+    /// no chain is available. O(K).
     public func expectedWait() -> Duration? {
         if availableCount == 0 { return nil }
-        // With thresholds, the arrival may be the one that makes the head start, and itself wait behind the others.
+        // With thresholds, the arrival may be the one that makes the head start, and itself wait behind the
+        // others.
         let length = chainForHead(waiting: queue.count + 1) == nil ? queue.count + 1 : queue.count
         return departureTime(of: length, from: length)
     }
 
-    /// Expected time for `count` jobs to leave a queue of `length`: the sum of `1/ν_n` over the lengths `n` passed
-    /// through, `ν_n` being the total rate of the available chains that take the head of a queue of `n`.
+    /// Expected time for `count` jobs to leave a queue of `length`: the sum of `1/ν_n` over the lengths `n`
+    /// passed through, `ν_n` being the total rate of the available chains that take the head of a queue of
+    /// `n`.
     ///
-    /// Under `jffc`, `count/ν`. Every slot of those chains is taken to be busy, and no further job to arrive.
+    /// Under `jffc`, `count/ν`. Every slot of those chains is taken to be busy, and no further job to
+    /// arrive.
     private func departureTime(of count: Int, from length: Int) -> Duration {
         var seconds = 0.0
         var rate = 0.0
-        // Lengths up to here are done with: those that are not passed through, then those of faster chains' turns.
+        // Lengths up to here are done with: those that are not passed through, then those of faster chains'
+        // turns.
         var done = length - count
         for chain in occupancy.indices where occupancy[chain].isAvailable {
             let threshold = chain == fastestAvailable ? 1 : thresholds[chain]

@@ -22,8 +22,8 @@ extension Dispatcher {
         startWaiting(at: now, into: &actions)
     }
 
-    /// A server is lost: its chains' jobs are abandoned and wait for another attempt at the head of the queue, or
-    /// are given up; and all that wait are, if no chain can ever serve them.
+    /// A server is lost: its chains' jobs are abandoned and wait for another attempt at the head of the
+    /// queue, or are given up; and all that wait are, if no chain can ever serve them.
     mutating func lose(
         _ server: ServerIndex, returning: Bool, at now: Instant, into actions: inout [Action]
     ) {
@@ -31,13 +31,11 @@ extension Dispatcher {
         let after = ServerState.lost(returning: returning)
         if before == after { return }
         servers[server.rawValue] = after
-        var lost: [JobSlot] = []
         var changed = false
         for position in firstChain[server.rawValue]..<firstChain[server.rawValue + 1] {
             let chain = chainsByServer[position]
             if before == .ready {
                 if occupancy[chain].isAvailable {
-                    lost += jobs.slots(of: occupancy[chain].running)
                     open.remove(chain)
                     availableCount -= 1
                     changed = true
@@ -50,16 +48,14 @@ extension Dispatcher {
                 occupancy[chain].gone += 1
             }
         }
-        if changed { sumAvailable() }
-        if !lost.isEmpty {
-            lost.sort { jobs[$0].id < jobs[$1].id }
+        if changed {
+            sumAvailable()
+            let lost = jobs.runningSlots { !occupancy[$0].isAvailable }
             let ids = lost.map { jobs[$0].id }
             abandon(lost, at: now, into: &actions)
+            // Even if nothing ran there: without the fastest chain, a slower one may take the head.
             startWaiting(at: now, into: &actions)
             if recoverableCount > 0 { announceRequeued(ids, into: &actions) }
-        } else {
-            // Without the fastest chain, a slower one may take the head below its threshold.
-            startWaiting(at: now, into: &actions)
         }
         if recoverableCount == 0 { failWaiting(into: &actions) }
     }
@@ -99,7 +95,8 @@ extension Dispatcher {
         if occupancy[chain].isRecoverable { recoverableCount += 1 }
     }
 
-    /// Sums the available chains' rates anew, in order, so that the sum depends on the state and not on its history.
+    /// Sums the available chains' rates anew, in order, so that the sum depends on the state and not on its
+    /// history.
     private mutating func sumAvailable() {
         availableRate = 0
         fastestAvailable = chains.count

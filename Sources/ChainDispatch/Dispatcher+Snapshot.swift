@@ -29,12 +29,12 @@ extension Dispatcher {
         func entry(_ slot: JobSlot) -> Snapshot.Job {
             Snapshot.Job(id: jobs[slot].id, attempts: Int(jobs[slot].attempts), since: jobs[slot].since)
         }
+        var running = Array(repeating: [Snapshot.Job](), count: chains.count)
+        for slot in jobs.runningSlots(where: { _ in true }) {
+            running[Int(jobs[slot].chain)].append(entry(slot))
+        }
         return Snapshot(
-            servers: servers,
-            waiting: jobs.slots(of: queue).map(entry),
-            running: occupancy.map { chain in
-                jobs.slots(of: chain.running).map(entry).sorted { $0.id < $1.id }
-            },
+            servers: servers, waiting: jobs.slots(of: queue).map(entry), running: running,
             lastArrival: lastArrival, isDraining: phase != .serving, isDrained: phase == .drained)
     }
 }

@@ -1,16 +1,17 @@
 import ChainModel
 
-/// Decides which job runs on which chain, when: Algorithm 3 (JFFC) with a bounded queue, thresholds, servers that
-/// come and go, retries, cancels and draining.
+/// Decides which job runs on which chain, when: Algorithm 3 (JFFC) with a bounded queue, thresholds,
+/// servers that come and go, retries, cancels and draining.
 ///
-/// A deterministic value: it reads no clock and starts nothing. A driver (the simulator, the orchestrator) passes
-/// each event in with its time, carries out the actions in order, and feeds what comes of them back as events. The
-/// same events give the same actions, in every process.
+/// A deterministic value: it reads no clock and starts nothing. A driver (the simulator, the orchestrator)
+/// passes each event in with its time, carries out the actions in order, and feeds what comes of them back
+/// as events. The same events give the same actions, in every process.
 ///
 /// Promises, each an invariant (`checkInvariants()`) or a test:
-/// - An accepted job is run to completion, cancelled, or failed with a reason; never lost, never run twice at once.
-/// - Jobs first start in order of arrival. A job that lost its chain waits at the head, in order of arrival; so the
-///   queue is always in order of arrival.
+/// - An accepted job is run to completion, cancelled, or failed with a reason; never lost, never run twice
+///   at once.
+/// - Jobs first start in order of arrival. A job that lost its chain waits at the head, in order of
+///   arrival; so the queue is always in order of arrival.
 /// - No chain runs more jobs than its capacity, nor any while a server of it is not ready.
 /// - Under `jffc` no slot of an available chain is free while a job waits.
 public struct Dispatcher: Sendable {
@@ -63,21 +64,23 @@ public struct Dispatcher: Sendable {
     /// The changing part of a chain.
     struct ChainOccupancy: Sendable {
         let capacity: Int
-        /// Jobs that run: `Z_k` of them.
-        var running = JobList()
+        /// Jobs that run: `Z_k`.
+        var running = 0
         /// Servers not ready.
         var missing: Int
         /// Servers lost and not returning.
         var gone = 0
         var isAvailable: Bool { missing == 0 }
         var isRecoverable: Bool { gone == 0 }
+        var hasFreeSlot: Bool { running < capacity }
     }
 
     /// A dispatcher with no jobs, all of whose servers are being made ready (`lost(returning: true)`).
     ///
     /// O(total servers of the chains).
-    /// - Precondition: chains come in non-decreasing service time, with positive capacities and service times and
-    ///   distinct servers below `serverCount`; thresholds, if any, are one per chain, from 1, non-decreasing.
+    /// - Precondition: chains come in non-decreasing service time, with positive capacities and service
+    ///   times and distinct servers below `serverCount`; thresholds, if any, are one per chain, from 1,
+    ///   non-decreasing.
     public init(configuration: DispatcherConfiguration, chains: [DispatchChain], serverCount: Int) {
         precondition(configuration.queueLimit >= 0, "The queue limit is negative.")
         precondition(configuration.maximumAttempts >= 1, "A job needs at least one attempt.")
@@ -94,10 +97,11 @@ public struct Dispatcher: Sendable {
 
     /// Takes one event, and appends what is to be done to `actions`, in order.
     ///
-    /// O(1) amortised for events of jobs, but a retry passes the jobs already waiting for one. For events of
-    /// servers O(K + n log n) with `K` chains and `n` jobs running on those through the server. Allocates nothing
-    /// once the most jobs have been seen, unless a server or a drain is concerned.
-    /// - Parameter now: Never before that of an earlier event; kept as the time a job began to wait or to run.
+    /// O(1) amortised for events of jobs, but a retry passes the jobs already waiting for one. For events
+    /// of servers O(K + n log n) with `K` chains and `n` jobs. Only growth to the most jobs held at once and
+    /// losses of servers allocate.
+    /// - Parameter now: Never before that of an earlier event; kept as the time a job began to wait or to
+    ///   run.
     public mutating func handle(_ event: Event, at now: Instant, into actions: inout [Action]) {
         switch event {
         case .jobArrived(let job): admit(job, at: now, into: &actions)

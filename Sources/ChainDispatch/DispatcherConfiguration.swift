@@ -1,6 +1,7 @@
 import ChainModel
 
-/// What the dispatcher needs to know of a chain: the servers it runs through, how many jobs fit, how long one takes.
+/// What the dispatcher needs to know of a chain: the servers it runs through, how many jobs fit, how long
+/// one takes.
 public struct DispatchChain: Hashable, Sendable {
     /// Servers of the path, source to sink, each at most once.
     public var servers: [ServerIndex]
@@ -29,19 +30,21 @@ public struct DispatchChain: Hashable, Sendable {
 public enum DispatchRule: Hashable, Sendable {
     /// Join the Fastest Free Chain (Algorithm 3): the fastest free chain, at once.
     case jffc
-    /// The fastest free chain `l` for which at least `n_l` jobs wait, the head included; else wait for a faster one.
+    /// The fastest free chain `l` for which at least `n_l` jobs wait, the head included; else wait for a
+    /// faster one.
     ///
-    /// One threshold per chain, fastest chain first, `1 = n_1 ≤ n_2 ≤ …`; all ones is `jffc`. Two refinements keep
-    /// the service's promises where the analysis is silent: the fastest chain *available* takes the head whatever
-    /// its own threshold (else jobs would wait for a chain that is gone), and a threshold above the queue limit plus
-    /// one counts as that (else an arrival would be refused beside a free slot).
+    /// One threshold per chain, fastest chain first, `1 = n_1 ≤ n_2 ≤ …`; all ones is `jffc`. Two
+    /// refinements keep the service's promises where the analysis is silent: the fastest chain *available*
+    /// takes the head whatever its own threshold (else jobs would wait for a chain that is gone), and a
+    /// threshold above the queue limit plus one counts as that (else an arrival would be refused beside a
+    /// free slot).
     case jffcWait(thresholds: [Int])
 }
 
 /// The bounds and the rule a dispatcher works under.
 public struct DispatcherConfiguration: Hashable, Sendable {
-    /// Jobs that may wait for their first start, at least 0. Jobs that wait for a further attempt do not count: they
-    /// were accepted, and are bounded by the chains' capacities.
+    /// Jobs that may wait for their first start, at least 0. Jobs that wait for a further attempt do not
+    /// count: they were accepted, and are bounded by the chains' capacities.
     public var queueLimit: Int
     /// Starts a job gets before it is given up, at least 1.
     public var maximumAttempts: Int

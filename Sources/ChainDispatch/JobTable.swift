@@ -22,18 +22,22 @@ struct JobRecord: Sendable {
     var since: Instant
     /// Starts so far; while it runs, the number of the current attempt.
     var attempts: Int32 = 0
-    /// Chain it runs on; -1 while it waits.
-    var chain: Int32 = -1
-    /// Neighbours in the one list the job is on; `next` also links the free records.
+    /// Chain it runs on; negative while it waits or the record is free.
+    var chain: Int32 = Self.waits
+    /// Neighbours in the queue while it waits; `next` also links the free records.
     var next = JobSlot.none
     var previous = JobSlot.none
+
+    static let waits: Int32 = -1
+    static let isFree: Int32 = -2
 }
 
-/// Records of jobs, found by number in O(1) expected time, at fixed slots, so that lists can run through them.
+/// Records of jobs, found by number in O(1) expected time, at fixed slots, so that lists can run through
+/// them.
 ///
-/// Open addressing with linear probing and deletion by shifting back, at most half full, in Fibonacci hashing
-/// (Knuth, TAOCP vol. 3, 6.4): the same in every process, and nearly free of collisions for consecutive numbers.
-/// Memory grows to the most jobs held at once and then stays.
+/// Open addressing with linear probing and deletion by shifting back, at most half full, in Fibonacci
+/// hashing (Knuth, TAOCP vol. 3, 6.4): the same in every process, and nearly free of collisions for
+/// consecutive numbers. Memory grows to the most jobs held at once and then stays.
 struct JobTable: Sendable {
     /// Records, in use or free.
     var records: [JobRecord] = []
@@ -97,9 +101,32 @@ struct JobTable: Sendable {
             position = (position + 1) & mask
         }
         index[hole] = .none
+        records[slot.index].chain = JobRecord.isFree
         records[slot.index].next = firstFree
         firstFree = slot
         count -= 1
+    }
+
+    /// Makes a job that is on no list run its next attempt. O(1).
+    /// - Returns: the job and the attempt's number.
+    mutating func start(_ slot: JobSlot, on chain: Int, at now: Instant) -> (id: JobID, attempt: Int) {
+        var record = records[slot.index]
+        record.attempts += 1
+        record.chain = Int32(truncatingIfNeeded: chain)
+        record.since = now
+        records[slot.index] = record
+        return (record.id, Int(record.attempts))
+    }
+
+    /// Slots of the running jobs whose chain satisfies `condition`, in order of arrival.
+    ///
+    /// Searches all records, O(n + m log m) for `m` found: lists kept by chain would cost every start and every
+    /// completion more than the rare loss of a server saves.
+    func runningSlots(where condition: (_ chain: Int) -> Bool) -> [JobSlot] {
+        records.indices
+            .filter { records[$0].chain >= 0 && condition(Int(records[$0].chain)) }
+            .sorted { records[$0].id < records[$1].id }
+            .map { JobSlot(rawValue: Int32($0)) }
     }
 
     private mutating func enter(_ slot: JobSlot) {

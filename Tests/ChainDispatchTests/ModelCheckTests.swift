@@ -5,9 +5,9 @@ import Testing
 
 /// Breadth-first over every state that a small system can reach, by every event in every order.
 ///
-/// Safety: the auditor sees each transition. Liveness: from each state, making all servers ready and completing
-/// whatever runs finishes every job, and a drain. No hidden history: two ways to a state that looks the same from
-/// outside lead to equal dispatchers.
+/// Safety: the auditor sees each transition. Liveness: from each state, making all servers ready and
+/// completing whatever runs finishes every job, and a drain. No hidden history: two ways to a state that
+/// looks the same from outside lead to equal dispatchers.
 @Suite struct ModelCheckTests {
     /// A small system and a floor on its states, so that the search cannot silently shrink.
     struct System: CustomTestStringConvertible, Sendable {

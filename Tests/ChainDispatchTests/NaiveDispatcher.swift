@@ -2,8 +2,8 @@ import ChainModel
 
 @testable import ChainDispatch
 
-/// The dispatcher as one would write it with no thought of speed: a dictionary of jobs, searched and sorted anew
-/// for every question. The reference for randomised runs.
+/// The dispatcher as one would write it with no thought of speed: a dictionary of jobs, searched and sorted
+/// anew for every question. The reference for randomised runs.
 struct NaiveDispatcher {
     let configuration: DispatcherConfiguration
     let chains: [DispatchChain]

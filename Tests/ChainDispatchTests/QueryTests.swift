@@ -39,7 +39,8 @@ import Testing
         #expect(timeline.dispatcher.expectedWaitForRoom() == .seconds(0.4))
     }
 
-    /// Two jobs wait again ahead of two newcomers: three must leave, at the one rate 0.5 left, before there is room.
+    /// Two jobs wait again ahead of two newcomers: three must leave, at the one rate 0.5 left, before there
+    /// is room.
     @Test func jobsThatWaitAgainComeBeforeRoom() {
         var timeline = Timeline(Self.chains, queueLimit: 2)
         timeline.play(
@@ -67,8 +68,9 @@ import Testing
         #expect(timeline.dispatcher.expectedWaitForRoom() == .seconds(0.5))
     }
 
-    /// Rates 1 and 0.1, the slow chain from three waiting jobs on. A third would make the head start at once and
-    /// then be behind one other. Behind three, all slots busy, lengths 4 and 3 pass at rate 1.1, 2 and 1 at 1.
+    /// Rates 1 and 0.1, the slow chain from three waiting jobs on. A third would make the head start at
+    /// once and then be behind one other. Behind three, all slots busy, lengths 4 and 3 pass at rate 1.1, 2
+    /// and 1 at 1.
     @Test func expectedWaitsUseTheChainsThatTakeTheHead() {
         var timeline = Timeline(
             [chain(0), chain(1, seconds: 10)], rule: .jffcWait(thresholds: [1, 3]))

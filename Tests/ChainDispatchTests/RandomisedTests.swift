@@ -108,8 +108,8 @@ struct SplitMix: RandomNumberGenerator {
     }
 }
 
-/// A random system and an endless random run of it: arrivals, reports of running attempts, and of old and future
-/// ones, failures, losses and returns of servers, cancels; towards the end, mostly, a drain.
+/// A random system and an endless random run of it: arrivals, reports of running attempts, and of old and
+/// future ones, failures, losses and returns of servers, cancels; towards the end, mostly, a drain.
 struct RandomRun {
     let configuration: DispatcherConfiguration
     let chains: [DispatchChain]

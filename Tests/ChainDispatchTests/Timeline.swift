@@ -7,10 +7,10 @@ import Testing
 ///
 ///     2.5s  finish 1#1   -> start 3#1@0
 ///
-/// Events: `ready S`, `lose S` (for good), `restart S` (lost but returning), `arrive J`, `finish J#A`, `retry J#A`
-/// (failed, retryable), `break J#A` (failed for good), `cancel J`, `drain`, for server S, job J, attempt A. Actions:
-/// `start J#A@K`, `abandon J#A@K` on chain K; `queue J+N` with N ahead; `refuse J why`; `fail J why`; `drained`.
-/// The time may be left out; so may the arrow, when nothing is expected.
+/// Events: `ready S`, `lose S` (for good), `restart S` (lost but returning), `arrive J`, `finish J#A`,
+/// `retry J#A` (failed, retryable), `break J#A` (failed for good), `cancel J`, `drain`, for server S, job
+/// J, attempt A. Actions: `start J#A@K`, `abandon J#A@K` on chain K; `queue J+N` with N ahead; `refuse J
+/// why`; `fail J why`; `drained`. The time may be left out; so may the arrow, when nothing is expected.
 struct Timeline {
     var dispatcher: Dispatcher
     private(set) var now = Instant.origin
