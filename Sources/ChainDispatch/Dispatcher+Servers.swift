@@ -53,7 +53,7 @@ extension Dispatcher {
             let lost = jobs.runningSlots { !occupancy[$0].isAvailable }
             let ids = lost.map { jobs[$0].id }
             abandon(lost, at: now, into: &actions)
-            // Even if nothing ran there: without the fastest chain, a slower one may take the head.
+            // On slower chains: those with a free slot, or, without the fastest, one below its threshold.
             startWaiting(at: now, into: &actions)
             if recoverableCount > 0 { announceRequeued(ids, into: &actions) }
         }
