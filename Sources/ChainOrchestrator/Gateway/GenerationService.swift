@@ -1,5 +1,5 @@
-/// What the gateway needs of whoever generates text. A real boundary: the gateway knows HTTP and OpenAI's shapes and
-/// nothing of chains; the conformer knows chains and nothing of HTTP.
+/// What the gateway needs of whoever generates text. A real boundary: the gateway knows HTTP and OpenAI's
+/// shapes and nothing of chains; the conformer knows chains and nothing of HTTP.
 ///
 /// All members may be called from any task and concurrently.
 package protocol GenerationService: Sendable {
@@ -9,16 +9,16 @@ package protocol GenerationService: Sendable {
     /// Whether requests can be served now. Cheap: asked by `/ready` every few seconds.
     func readiness() async -> Readiness
 
-    /// Takes a request in, or refuses it. Returns once the prompt is tokenized and the job is running or queued; waiting
-    /// in the queue happens in the stream.
+    /// Takes a request in, or refuses it. Returns once the prompt is tokenized and the job is running or
+    /// queued; waiting in the queue happens in the stream.
     ///
-    /// The gateway has checked every field's type and range and the model's name. It has not checked the prompt's
-    /// length in tokens nor that token identifiers are in the vocabulary.
+    /// The gateway has checked every field's type and range and the model's name. It has not checked the
+    /// prompt's length in tokens nor that token identifiers are in the vocabulary.
     /// - Throws: `GenerationRefusal`, which becomes an HTTP status.
     func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream
 
-    /// Gives up the job with this identifier: its stream ends with `.failed(.cancelled)` and its caches are freed on
-    /// every server. Returns `false` when no such job is queued or running.
+    /// Gives up the job with this identifier: its stream ends with `.failed(.cancelled)` and its caches are
+    /// freed on every server. Returns `false` when no such job is queued or running.
     func cancel(requestID: String) async -> Bool
 
     /// Tokens of `text`, with the model's own special tokens put around it when `addSpecial`.
@@ -49,7 +49,8 @@ package struct ModelCard: Hashable, Sendable {
     package var isEmulated: Bool
 
     package init(
-        id: String, created: Int, ownedBy: String = "chainserve", root: String? = nil, maximumModelLength: Int,
+        id: String, created: Int, ownedBy: String = "chainserve", root: String? = nil,
+        maximumModelLength: Int,
         isEmulated: Bool = false
     ) {
         self.id = id
@@ -73,22 +74,24 @@ package enum Readiness: Hashable, Sendable {
 
 /// One job as a client asked for it, every field checked.
 package struct GenerationRequest: Hashable, Sendable {
-    /// Unique among the requests that this gateway has in flight. The client's `X-Request-ID`, or a random one.
+    /// Unique among the requests that this gateway has in flight. The client's `X-Request-ID`, or a random
+    /// one.
     package var requestID: String
     package var model: String
     package var input: GenerationInput
     /// Most tokens to generate, at least 1; `nil` means up to the model's length.
     package var maximumTokens: Int?
     package var sampling: SamplingParameters
-    /// Stop sequences, none empty. The gateway finds them in the text, cuts the text there and cancels the job; a
-    /// service need not look at them.
+    /// Stop sequences, none empty. The gateway finds them in the text, cuts the text there and cancels the
+    /// job; a service need not look at them.
     package var stop: [String]
     /// Go on to `maximumTokens` even when the model ends its answer.
     package var ignoreEndOfSequence: Bool
 
     package init(
         requestID: String, model: String, input: GenerationInput, maximumTokens: Int? = nil,
-        sampling: SamplingParameters = SamplingParameters(), stop: [String] = [], ignoreEndOfSequence: Bool = false
+        sampling: SamplingParameters = SamplingParameters(), stop: [String] = [],
+        ignoreEndOfSequence: Bool = false
     ) {
         self.requestID = requestID
         self.model = model

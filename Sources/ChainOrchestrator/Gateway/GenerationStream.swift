@@ -1,11 +1,12 @@
-/// An accepted job, seen from the client's side: what happens to it, in order, ending with exactly one `.finished` or
-/// `.failed`, after which the stream ends.
+/// An accepted job, seen from the client's side: what happens to it, in order, ending with exactly one
+/// `.finished` or `.failed`, after which the stream ends.
 ///
-/// The job is given up, and its caches freed, when whoever reads the stream goes away: by `cancel()`, by cancelling the
-/// task that iterates, or by letting go of the stream. All three call the `onCancel` given to `makeStream`.
+/// The job is given up, and its caches freed, when whoever reads the stream goes away: by `cancel()`, by
+/// cancelling the task that iterates, or by letting go of the stream. All three call the `onCancel` given to
+/// `makeStream`.
 ///
-/// Events wait in the stream until read. Their number is bounded by the model's length, so a slow client costs at most
-/// that many events and never holds up the chain.
+/// Events wait in the stream until read. Their number is bounded by the model's length, so a slow client
+/// costs at most that many events and never holds up the chain.
 package struct GenerationStream: Sendable {
     /// Tokens of the prompt, known since submission.
     package let promptTokens: Int
@@ -14,19 +15,24 @@ package struct GenerationStream: Sendable {
 
     /// Makes a stream and the continuation that feeds it: yield the events, then call `finish()`.
     ///
-    /// - Parameter onCancel: gives the job up. May be called more than once, on any thread, also after the job ended,
-    ///   and must not wait: post an event and return.
+    /// - Parameter onCancel: gives the job up. May be called more than once, on any thread, also after the
+    ///   job ended, and must not wait: post an event and return.
     package static func makeStream(
         promptTokens: Int, onCancel: @escaping @Sendable () -> Void
     ) -> (stream: GenerationStream, continuation: AsyncStream<GenerationEvent>.Continuation) {
-        let (events, continuation) = AsyncStream.makeStream(of: GenerationEvent.self, bufferingPolicy: .unbounded)
+        let (events, continuation) = AsyncStream.makeStream(
+            of: GenerationEvent.self, bufferingPolicy: .unbounded)
         continuation.onTermination = { termination in
             if case .cancelled = termination { onCancel() }
         }
-        return (GenerationStream(promptTokens: promptTokens, events: events, onCancel: onCancel), continuation)
+        return (
+            GenerationStream(promptTokens: promptTokens, events: events, onCancel: onCancel), continuation
+        )
     }
 
-    private init(promptTokens: Int, events: AsyncStream<GenerationEvent>, onCancel: @escaping @Sendable () -> Void) {
+    private init(
+        promptTokens: Int, events: AsyncStream<GenerationEvent>, onCancel: @escaping @Sendable () -> Void
+    ) {
         self.promptTokens = promptTokens
         self.events = events
         self.onCancel = onCancel
@@ -48,7 +54,8 @@ package enum GenerationEvent: Hashable, Sendable {
 
 package struct GeneratedToken: Hashable, Sendable {
     package var id: Int32
-    /// What the token adds to the text: only whole characters, so it is empty while a UTF-8 sequence is incomplete.
+    /// What the token adds to the text: only whole characters, so it is empty while a UTF-8 sequence is
+    /// incomplete.
     package var text: String
     /// The token's own bytes, complete characters or not.
     package var bytes: [UInt8]
@@ -59,7 +66,8 @@ package struct GeneratedToken: Hashable, Sendable {
 
     /// - Parameter bytes: `nil` takes the bytes of `text`.
     package init(
-        id: Int32, text: String, bytes: [UInt8]? = nil, logprob: Double? = nil, topLogprobs: [TokenLogprob] = []
+        id: Int32, text: String, bytes: [UInt8]? = nil, logprob: Double? = nil,
+        topLogprobs: [TokenLogprob] = []
     ) {
         self.id = id
         self.text = text
@@ -92,7 +100,7 @@ package enum FinishReason: String, Hashable, Sendable {
 package struct GenerationResult: Hashable, Sendable {
     package var reason: FinishReason
     package var promptTokens: Int
-    /// All tokens generated, the end-of-sequence token not counted.
+    /// All tokens generated.
     package var completionTokens: Int
     /// The `maximumTokens` that was asked for, when the model's length allowed fewer.
     package var clampedFrom: Int?
@@ -104,7 +112,8 @@ package struct GenerationResult: Hashable, Sendable {
     package var trailingText: String
 
     package init(
-        reason: FinishReason, promptTokens: Int, completionTokens: Int, clampedFrom: Int? = nil, chain: String,
+        reason: FinishReason, promptTokens: Int, completionTokens: Int, clampedFrom: Int? = nil,
+        chain: String,
         attempts: Int = 1, trailingText: String = ""
     ) {
         self.reason = reason
@@ -129,8 +138,8 @@ package enum GenerationFailure: Error, Hashable, Sendable {
     case `internal`(message: String)
 }
 
-/// Why a request was not accepted. Each case becomes one HTTP status; `retryAfter` is the expected time in seconds until
-/// it is worth asking again, and `reason` a short machine-readable word such as `queue-full`.
+/// Why a request was not accepted. Each case becomes one HTTP status; `retryAfter` is the expected time in
+/// seconds until it is worth asking again, and `reason` a short machine-readable word such as `queue-full`.
 package enum GenerationRefusal: Error, Hashable, Sendable {
     /// 400. `parameter` is the JSON field to mend, `code` OpenAI's word for what is wrong.
     case invalid(message: String, parameter: String?, code: String?)

@@ -19,7 +19,8 @@ package struct PoolStatus: Hashable, Sendable, Codable {
         package var slotsTotal: Int
 
         package init(
-            name: String, address: String, pid: Int? = nil, state: ServerState, firstBlock: Int, blockCount: Int,
+            name: String, address: String, pid: Int? = nil, state: ServerState, firstBlock: Int,
+            blockCount: Int,
             slotsUsed: Int, slotsTotal: Int
         ) {
             self.name = name
@@ -80,5 +81,39 @@ package struct PoolStatus: Hashable, Sendable, Codable {
     private enum CodingKeys: String, CodingKey {
         case model, engine, emulated, servers, chains
         case queueLength = "queue_length"
+    }
+}
+
+extension PoolStatus {
+    /// As `/status` answers it, fields in the order in which they are documented.
+    func write(into writer: inout JSONWriter) {
+        writer.field("model", model)
+        writer.field("engine", engine)
+        writer.field("emulated", emulated)
+        writer.name("servers")
+        writer.array(servers) { list, server in
+            list.object {
+                $0.field("name", server.name)
+                $0.field("address", server.address)
+                if let pid = server.pid { $0.field("pid", pid) }
+                $0.field("state", server.state.rawValue)
+                $0.field("first_block", server.firstBlock)
+                $0.field("block_count", server.blockCount)
+                $0.field("slots_used", server.slotsUsed)
+                $0.field("slots_total", server.slotsTotal)
+            }
+        }
+        writer.name("chains")
+        writer.array(chains) { list, chain in
+            list.object {
+                $0.name("servers")
+                $0.array(chain.servers) { $0.value($1) }
+                $0.name("blocks")
+                $0.array(chain.blocks) { $0.value($1) }
+                $0.field("capacity", chain.capacity)
+                $0.field("running", chain.running)
+            }
+        }
+        writer.field("queue_length", queueLength)
     }
 }
