@@ -62,9 +62,10 @@ package struct Gateway: Sendable {
             try await application.run()
         } catch let error as IOError {
             throw listeningError(error)
+        } catch is SocketAddressError.UnknownHost {
+            throw cannotListen("the name is unknown")
         } catch let error as SocketAddressError {
-            throw GatewayError.cannotListen(
-                host: configuration.host, port: configuration.port, reason: "\(error)")
+            throw cannotListen("\(error)")
         } catch is CancellationError {
             // Stopped, as asked.
         }
@@ -94,11 +95,12 @@ package struct Gateway: Sendable {
         switch error.errnoCode {
         case EADDRINUSE: .portInUse(port: configuration.port)
         case EACCES: .portNotPermitted(port: configuration.port)
-        default:
-            .cannotListen(
-                host: configuration.host, port: configuration.port,
-                reason: String(cString: strerror(error.errnoCode)))
+        default: cannotListen(String(cString: strerror(error.errnoCode)))
         }
+    }
+
+    private func cannotListen(_ reason: String) -> GatewayError {
+        .cannotListen(host: configuration.host, port: configuration.port, reason: reason)
     }
 
     /// Files that the process needs beside its clients' connections: block servers, the journal, logs.
