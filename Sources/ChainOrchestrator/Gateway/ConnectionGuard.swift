@@ -1,0 +1,156 @@
+import HTTPTypes
+import NIOCore
+import NIOHTTPTypes
+
+/// Watches one connection for what the request handler, waiting for tokens, cannot see: that the client went
+/// away, sends its body too slowly, or does not read what it is sent.
+///
+/// Hummingbird's own way to notice a disconnect ends every request by closing the connection; this one keeps
+/// it.
+///
+/// Sits between the HTTP codec and Hummingbird. All state belongs to the channel's event loop.
+final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPRequestPart
+    typealias InboundOut = HTTPRequestPart
+    typealias OutboundIn = HTTPResponsePart
+    typealias OutboundOut = HTTPResponsePart
+
+    /// Travels outbound through the channel to set the watch for the request in progress.
+    struct Watch: Sendable {
+        var onDisconnect: @Sendable () -> Void
+    }
+
+    private let bodyTimeout: TimeAmount
+    private let writeTimeout: TimeAmount
+    private let bodyLimit: Int
+    private var watch: Watch?
+    private var isGone = false
+    private var isReadingRequest = false
+    private var bodyDeadline: Scheduled<Void>?
+    private var writeDeadline: Scheduled<Void>?
+
+    init(bodyTimeout: TimeAmount, writeTimeout: TimeAmount, bodyLimit: Int) {
+        self.bodyTimeout = bodyTimeout
+        self.writeTimeout = writeTimeout
+        self.bodyLimit = bodyLimit
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        // A client whose machine vanished is noticed in the end, even when nothing is sent to it.
+        try? context.channel.syncOptions?.setOption(.socketOption(.so_keepalive), value: 1)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        disconnected()
+        bodyDeadline?.cancel()
+        writeDeadline?.cancel()
+    }
+
+    // MARK: The client goes away
+
+    func triggerUserOutboundEvent(
+        context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?
+    ) {
+        guard let watch = event as? Watch else {
+            context.triggerUserOutboundEvent(event, promise: promise)
+            return
+        }
+        if isGone { watch.onDisconnect() } else { self.watch = watch }
+        promise?.succeed()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        // A client that closed its socket and one that closed only its sending side look alike from here. No
+        // client of an HTTP interface does the latter while it waits; nginx, too, takes it for gone.
+        if case ChannelEvent.inputClosed? = event as? ChannelEvent { disconnected() }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        disconnected()
+        context.fireChannelInactive()
+    }
+
+    private func disconnected() {
+        isGone = true
+        let watch = self.watch
+        self.watch = nil
+        watch?.onDisconnect()
+    }
+
+    // MARK: The client sends slowly
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head):
+            isReadingRequest = true
+            if head.headerFields[.expect]?.lowercased() == "100-continue" { welcomeBody(head, context) }
+        case .body: break
+        case .end:
+            isReadingRequest = false
+            bodyDeadline?.cancel()
+            bodyDeadline = nil
+        }
+        context.fireChannelRead(data)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        // Most requests arrive whole in one read and need no timer.
+        if isReadingRequest, bodyDeadline == nil {
+            bodyDeadline = context.eventLoop.assumeIsolated().scheduleTask(in: bodyTimeout) {
+                context.close(promise: nil)
+            }
+        }
+        context.fireChannelReadComplete()
+    }
+
+    /// Clients with long bodies ask first. One that is too long gets its 413 instead.
+    private func welcomeBody(_ head: HTTPRequest, _ context: ChannelHandlerContext) {
+        guard head.headerFields[.contentLength].flatMap({ Int($0) }) ?? 0 <= bodyLimit else { return }
+        context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
+    }
+
+    // MARK: The client does not read
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        // Once answered, whether the client stays no longer matters to the request.
+        if case .end = unwrapOutboundIn(data) { watch = nil }
+        context.write(data, promise: promise)
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        writeDeadline?.cancel()
+        writeDeadline = nil
+        if !context.channel.isWritable {
+            writeDeadline = context.eventLoop.assumeIsolated().scheduleTask(in: writeTimeout) {
+                context.close(promise: nil)
+            }
+        }
+        context.fireChannelWritabilityChanged()
+    }
+}
+
+extension Channel {
+    /// Has `action` called, on any thread and at most a few times, when the client goes away before the
+    /// response to the request in progress is complete; at once when it is gone already.
+    func onClientDisconnect(_ action: @escaping @Sendable () -> Void) {
+        let isWatching = eventLoop.makePromise(of: Void.self)
+        isWatching.futureResult.whenFailure { _ in action() }
+        triggerUserOutboundEvent(ConnectionGuard.Watch(onDisconnect: action), promise: isWatching)
+    }
+}
+
+/// Keeps the server accepting after an `accept` that failed for the moment: a connection reset while it
+/// waited, or no file descriptor free. The listening socket stays open after these; only the error must not
+/// reach Hummingbird, which stops at any.
+final class AcceptErrorFilter: ChannelInboundHandler, Sendable {
+    typealias InboundIn = Channel
+
+    private let onError: @Sendable (any Error) -> Void
+
+    init(onError: @escaping @Sendable (any Error) -> Void) { self.onError = onError }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if context.channel.isActive { onError(error) } else { context.fireErrorCaught(error) }
+    }
+}

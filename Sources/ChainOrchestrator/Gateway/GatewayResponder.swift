@@ -1,0 +1,260 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// What the gateway needs of a request's surroundings: the connection it came over.
+struct GatewayContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    let channel: any Channel
+
+    init(source: ApplicationRequestContextSource) {
+        coreContext = CoreRequestContextStorage(source: source)
+        channel = source.channel
+    }
+}
+
+/// Routes requests and turns every outcome into a response.
+struct GatewayResponder: HTTPResponder {
+    typealias Context = GatewayContext
+
+    let service: any GenerationService
+    let configuration: GatewayConfiguration
+    let registry: RequestRegistry
+    /// Seconds since 1970, for `created`.
+    let now: @Sendable () -> Int
+
+    private enum Route {
+        case health, ready, status, models
+        case model(String)
+        case chat, completion, tokenize, detokenize
+        case cancel(String)
+    }
+
+    @Sendable func respond(to request: Request, context: GatewayContext) async throws -> Response {
+        let requestID: String
+        var response: Response
+        do throws(APIError) {
+            requestID = try self.requestID(of: request)
+        } catch {
+            return finished(Self.response(to: error), requestID: Self.randomID())
+        }
+        do {
+            response = try await respond(to: request, requestID: requestID, channel: context.channel)
+        } catch let error as APIError {
+            response = Self.response(to: error)
+        } catch let refusal as GenerationRefusal {
+            response = Self.response(to: APIError(refusal))
+        } catch let failure as GenerationFailure {
+            response = Self.response(to: APIError(failure))
+        }
+        if request.method == .head {
+            let length = response.body.contentLength
+            response.body = ResponseBody()
+            response.headers[.contentLength] = length.map { "\($0)" }
+        }
+        return finished(response, requestID: requestID)
+    }
+
+    private func finished(_ response: Response, requestID: String) -> Response {
+        var response = response
+        response.headers[.requestID] = requestID
+        if service.modelCard.isEmulated { response.headers[.engine] = "emulated" }
+        return response
+    }
+
+    // MARK: Routing
+
+    private func respond(
+        to request: Request, requestID: String, channel: any Channel
+    ) async throws -> Response {
+        let (route, method) = try route(of: request)
+        guard request.method == method || (request.method == .head && method == .get) else {
+            throw APIError.wrongMethod(request.method.rawValue, allowed: method.rawValue)
+        }
+        switch route {
+        case .health: return await health()
+        case .ready: return await ready()
+        case .status:
+            let status = await service.status()
+            return Self.json(status.write)
+        case .models:
+            return Self.json { writer in
+                writer.field("object", "list")
+                writer.arrayField("data") { $0.object(writeModelCard) }
+            }
+        case .model(let id):
+            guard id == service.modelCard.id else { throw GenerationRefusal.unknownModel(id) }
+            return Self.json(writeModelCard)
+        case .chat: return try await generate(.chat, request, requestID, channel)
+        case .completion: return try await generate(.completion, request, requestID, channel)
+        case .tokenize: return try tokenize(try await body(of: request))
+        case .detokenize: return try detokenize(try await body(of: request))
+        case .cancel(let id): return try await cancel(id)
+        }
+    }
+
+    private func route(of request: Request) throws -> (Route, HTTPRequest.Method) {
+        let path = request.uri.path
+        let segments = path.split(separator: "/").map { Self.percentDecoded($0) }
+        switch segments.first {
+        case "health" where segments.count == 1: return (.health, .get)
+        case "ready" where segments.count == 1: return (.ready, .get)
+        case "status" where segments.count == 1: return (.status, .get)
+        case "tokenize" where segments.count == 1: return (.tokenize, .post)
+        case "detokenize" where segments.count == 1: return (.detokenize, .post)
+        case "v1" where segments.count > 1:
+            let rest = segments[2...]
+            switch segments[1] {
+            case "models" where rest.isEmpty: return (.models, .get)
+            // A model's name may hold slashes.
+            case "models": return (.model(rest.joined(separator: "/")), .get)
+            case "completions" where rest.isEmpty: return (.completion, .post)
+            case "chat" where rest == ["completions"]: return (.chat, .post)
+            case "requests" where rest.count == 1: return (.cancel(segments[2]), .delete)
+            case "requests" where rest.count == 2 && segments[3] == "cancel":
+                return (.cancel(segments[2]), .post)
+            default: break
+            }
+        default: break
+        }
+        throw APIError.unknownPath(path)
+    }
+
+    /// What is not a valid escape stays as it is.
+    private static func percentDecoded(_ text: Substring) -> String {
+        guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
+        let bytes = Array(text.utf8)
+        var decoded: [UInt8] = []
+        var index = 0
+        while index < bytes.count {
+            if bytes[index] == UInt8(ascii: "%"), index + 2 < bytes.count,
+                let high = Character(UnicodeScalar(bytes[index + 1])).hexDigitValue,
+                let low = Character(UnicodeScalar(bytes[index + 2])).hexDigitValue
+            {
+                decoded.append(UInt8(high << 4 | low))
+                index += 3
+            } else {
+                decoded.append(bytes[index])
+                index += 1
+            }
+        }
+        return String(decoding: decoded, as: UTF8.self)
+    }
+
+    // MARK: What comes in
+
+    /// The client's `X-Request-ID`, or a random one.
+    private func requestID(of request: Request) throws(APIError) -> String {
+        guard let given = request.headers[.requestID] else { return Self.randomID() }
+        let isPrintable = given.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+        guard (1...RequestLimits.requestIDLength).contains(given.utf8.count), isPrintable else {
+            throw APIError.invalid(
+                "X-Request-ID must be 1 to \(RequestLimits.requestIDLength) printable ASCII characters",
+                parameter: "X-Request-ID", code: "invalid_value")
+        }
+        return given
+    }
+
+    private static func randomID() -> String {
+        func hex(_ value: UInt64) -> String {
+            let digits = String(value, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }
+        return hex(.random(in: .min ... .max)) + hex(.random(in: .min ... .max))
+    }
+
+    /// The body as JSON. Whatever its content type says: `curl -d` says form data.
+    func body(of request: Request) async throws -> JSONValue {
+        let limit = configuration.bodyLimit
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
+            throw APIError.bodyTooLarge(limit: limit)
+        }
+        let buffer: ByteBuffer
+        do {
+            buffer = try await request.body.collect(upTo: limit)
+        } catch is NIOTooManyBytesError {
+            throw APIError.bodyTooLarge(limit: limit)
+        }
+        do {
+            return try JSONParser.parse(Array(buffer.readableBytesView))
+        } catch {
+            throw APIError.invalid("the body is not valid JSON: \(error)", code: "invalid_json")
+        }
+    }
+
+    // MARK: What goes out
+
+    static func json(
+        status: HTTPResponse.Status = .ok, _ body: (inout JSONWriter) -> Void
+    ) -> Response {
+        response(status: status, json: JSONWriter.object(body))
+    }
+
+    static func response(status: HTTPResponse.Status = .ok, json: [UInt8]) -> Response {
+        Response(
+            status: status, headers: [.contentType: "application/json"],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: json)))
+    }
+
+    private static func response(to error: APIError) -> Response {
+        var response = json(status: error.status, error.write)
+        response.headers.append(contentsOf: error.headers)
+        return response
+    }
+
+    // MARK: Small routes
+
+    /// 200 as long as the process answers at all.
+    private func health() async -> Response {
+        let readiness = await service.readiness()
+        return Self.json { writer in
+            writer.field("status", "ok")
+            writer.field("ready", readiness == .ready)
+            writer.field("emulated", service.modelCard.isEmulated)
+        }
+    }
+
+    private func ready() async -> Response {
+        let (status, reason): (String, String)
+        switch await service.readiness() {
+        case .ready: return Self.json { $0.field("status", "ready") }
+        case .starting(let text): (status, reason) = ("starting", text)
+        case .draining: (status, reason) = ("draining", "finishing what is accepted, taking nothing new")
+        case .unavailable(let text): (status, reason) = ("unavailable", text)
+        }
+        let error = APIError(GenerationFailure.unavailable(message: reason))
+        return Self.json(status: .serviceUnavailable) { writer in
+            writer.field("status", status)
+            writer.field("reason", reason)
+            error.write(into: &writer)
+        }
+    }
+
+    private func writeModelCard(into writer: inout JSONWriter) {
+        let card = service.modelCard
+        writer.field("id", card.id)
+        writer.field("object", "model")
+        writer.field("created", card.created)
+        writer.field("owned_by", card.ownedBy)
+        writer.field("root", card.root)
+        writer.nullField("parent")
+        writer.field("max_model_len", card.maximumModelLength)
+        if card.isEmulated { writer.field("emulated", true) }
+    }
+
+    /// - Parameter id: a request's identifier, or the `id` of its answer.
+    private func cancel(_ id: String) async throws -> Response {
+        var candidates = [id]
+        for prefix in ["chatcmpl-", "cmpl-"] where id.hasPrefix(prefix) {
+            candidates.append(String(id.dropFirst(prefix.count)))
+        }
+        for candidate in candidates where await service.cancel(requestID: candidate) {
+            return Self.json { writer in
+                writer.field("id", candidate)
+                writer.field("object", "request")
+                writer.field("cancelled", true)
+            }
+        }
+        throw APIError.unknownRequest(id)
+    }
+}
