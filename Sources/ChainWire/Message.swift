@@ -103,7 +103,7 @@ package struct NodeHealth: Hashable, Sendable {
     package var unitsUsed = 0
     package var unitsTotal = 0
     package var openJobs = 0
-    /// Complete steps that wait to be computed.
+    /// Complete steps without an answer yet, those being computed among them.
     package var queueDepth = 0
     /// Steps computed since the server started.
     package var stepsRun: UInt64 = 0

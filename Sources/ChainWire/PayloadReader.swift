@@ -6,11 +6,6 @@ struct PayloadReader {
     let type: FrameType
     var buffer: ByteBuffer
 
-    init(type: FrameType, buffer: ByteBuffer) {
-        self.type = type
-        self.buffer = buffer
-    }
-
     mutating func message() throws(WireError) -> Message {
         switch type {
         case .hello: .hello(try hello())
