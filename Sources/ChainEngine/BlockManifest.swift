@@ -183,3 +183,96 @@ public struct CRC32: Hashable, Sendable {
         return checksum.value
     }
 }
+
+extension BlockManifest {
+    /// Most tensors of a range.
+    public static let maximumTensorCount = 1 << 14
+    /// Most values along a dimension, heads, blocks and the like: products of two stay far from overflow.
+    public static let maximumDimension = 1 << 28
+    /// Most bytes of a range.
+    public static let maximumTotalBytes = 1 << 50
+
+    /// The manifest as JSON, as a load carries it.
+    public func encoded() throws(EngineError) -> Data {
+        do {
+            return try JSONEncoder().encode(self)
+        } catch {
+            throw .modelFile("the manifest of \(modelName) cannot be written: \(error)")
+        }
+    }
+
+    /// Reads a manifest that came from elsewhere and checks it.
+    /// - Throws: `EngineError.unsupportedModel` that says what is wrong with it.
+    public init(json: Data) throws(EngineError) {
+        do {
+            self = try JSONDecoder().decode(BlockManifest.self, from: json)
+        } catch {
+            throw .unsupportedModel("the manifest cannot be read: \(error)")
+        }
+        try validate()
+    }
+
+    /// Checks that every number is within reason, so that sizes can be computed without overflow. Whether the tensors
+    /// are those of the architecture is for the engine to say.
+    public func validate() throws(EngineError) {
+        let numbers = [
+            ("block count of the model", parameters.blockCount),
+            ("embedding width", parameters.embeddingWidth),
+            ("head count", parameters.headCount), ("key and value head count", parameters.keyValueHeadCount),
+            ("head size", parameters.headSize), ("feed-forward width", parameters.feedForwardWidth),
+            ("context length", parameters.contextLength), ("vocabulary size", parameters.vocabularySize),
+            ("first block", firstBlock), ("block count", blockCount),
+        ]
+        for (name, value) in numbers where value < 1 || value > Self.maximumDimension {
+            throw .unsupportedModel("the manifest's \(name) is \(value)")
+        }
+        guard parameters.headCount * parameters.headSize <= Self.maximumDimension,
+            parameters.headCount.isMultiple(of: parameters.keyValueHeadCount)
+        else {
+            throw .unsupportedModel(
+                "the manifest's \(parameters.headCount) heads of \(parameters.headSize) values do not share"
+                    + " \(parameters.keyValueHeadCount) key and value heads")
+        }
+        guard range.end - 1 <= parameters.blockCount else {
+            throw .unsupportedModel(
+                "the manifest's blocks \(firstBlock)–\(range.end - 1) exceed the model's \(parameters.blockCount)"
+            )
+        }
+        guard tensors.count <= Self.maximumTensorCount else {
+            throw .unsupportedModel("the manifest has \(tensors.count) tensors")
+        }
+        var names: Set<String> = []
+        var total = 0
+        for tensor in tensors {
+            guard names.insert(tensor.name).inserted else {
+                throw .unsupportedModel("the manifest names the tensor \(tensor.name) twice")
+            }
+            guard (1...4).contains(tensor.dimensions.count),
+                tensor.dimensions.allSatisfy({ 1 <= $0 && $0 <= Self.maximumDimension }),
+                tensor.byteCount > 0, tensor.byteCount <= Self.maximumTotalBytes
+            else {
+                throw .unsupportedModel(
+                    "the manifest's tensor \(tensor.name) has an impossible shape or size")
+            }
+            total += tensor.byteCount
+            guard total <= Self.maximumTotalBytes else {
+                throw .unsupportedModel(
+                    "the manifest's tensors have more than \(Self.maximumTotalBytes) bytes")
+            }
+        }
+    }
+}
+
+extension LlamaParameters {
+    /// Rows that attention kernels work in: a unit's reserved rows are rounded up to a multiple.
+    public static let cacheRowMultiple = 256
+
+    /// Memory of one cache unit, keys and values of one block for one job in F16: `s_c`, bytes (section 2, footnote 2,
+    /// with the rows rounded up to 256).
+    /// - Precondition: the parameters are valid (`BlockManifest.validate`) and the length is below 2³¹.
+    public func cacheUnitSize(sequenceLength: Int) -> ByteCount {
+        let multiple = Self.cacheRowMultiple
+        let rows = (sequenceLength + multiple - 1) / multiple * multiple
+        return ByteCount(2 * keyValueHeadCount * headSize * 2) * rows
+    }
+}

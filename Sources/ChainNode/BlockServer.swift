@@ -1,0 +1,191 @@
+import ChainModel
+import ChainWire
+import Foundation
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// One block server: hosts the blocks that its orchestrator tells it, carries hidden states through them.
+///
+/// Network on one event loop, the engine on one thread of its own. A server starts once and stops once.
+public final class BlockServer: Sendable {
+    public let configuration: BlockServerConfiguration
+
+    private let openLocalModel: LocalModelOpener
+    private let makeEngine: EngineFactory
+    private let logger: Logger
+    private let givenGroup: (any EventLoopGroup)?
+    private let queue = ComputeQueue()
+    private let board = HealthBoard()
+    private let state = Mutex(State.created)
+
+    private enum State {
+        case created
+        case starting
+        case running(Running)
+        case stopping(EventLoopFuture<Void>)
+        case failed
+    }
+
+    private struct Running: Sendable {
+        var listener: any Channel
+        var eventLoop: any EventLoop
+        var ownGroup: MultiThreadedEventLoopGroup?
+        var seat: NIOLoopBoundBox<OrchestratorSeat>
+        var computeEnded: EventLoopFuture<Void>
+        var stopped: EventLoopPromise<Void>
+    }
+
+    /// - Parameters:
+    ///   - openLocalModel: opens `configuration.modelPath`, when there is one.
+    ///   - makeEngine: makes the engine of the kind that `configuration` names.
+    ///   - eventLoopGroup: one of its loops is used; without it the server has a loop of its own.
+    public init(
+        configuration: BlockServerConfiguration, openLocalModel: @escaping LocalModelOpener,
+        makeEngine: @escaping EngineFactory, logger: Logger, eventLoopGroup: (any EventLoopGroup)? = nil
+    ) {
+        self.configuration = configuration
+        self.openLocalModel = openLocalModel
+        self.makeEngine = makeEngine
+        var logger = logger
+        logger[metadataKey: "server"] = "\(configuration.name)"
+        self.logger = logger
+        givenGroup = eventLoopGroup
+    }
+
+    /// What `ping` tells an orchestrator.
+    package var health: NodeHealth { board.current }
+
+    // MARK: Starting
+
+    /// Begins to listen.
+    /// - Returns: the port.
+    /// - Throws: `BlockServerError`.
+    public func start() async throws -> Int {
+        let isFirst = state.withLock { state in
+            guard case .created = state else { return false }
+            state = .starting
+            return true
+        }
+        guard isFirst else { throw BlockServerError.startedTwice }
+
+        let ownGroup = givenGroup == nil ? MultiThreadedEventLoopGroup(numberOfThreads: 1) : nil
+        let eventLoop = givenGroup?.next() ?? ownGroup?.next() ?? MultiThreadedEventLoopGroup.singleton.next()
+        let seat = NIOLoopBoundBox.makeBoxSendingValue(OrchestratorSeat(), eventLoop: eventLoop)
+        let listener: any Channel
+        do {
+            listener = try await bind(on: eventLoop, seat: seat)
+        } catch {
+            state.withLock { $0 = .failed }
+            try? await ownGroup?.shutdownGracefully()
+            throw BlockServerError.cannotListen(
+                host: configuration.host, port: configuration.port, reason: "\(error)")
+        }
+        let computeEnded = startComputeThread(on: eventLoop)
+        let running = Running(
+            listener: listener, eventLoop: eventLoop, ownGroup: ownGroup, seat: seat,
+            computeEnded: computeEnded,
+            stopped: eventLoop.makePromise())
+        state.withLock { $0 = .running(running) }
+        let port = listener.localAddress?.port ?? configuration.port
+        logger.info("listening", metadata: ["host": "\(configuration.host)", "port": "\(port)"])
+        return port
+    }
+
+    private func bind(
+        on eventLoop: any EventLoop, seat: NIOLoopBoundBox<OrchestratorSeat>
+    ) async throws -> any Channel {
+        let service = NodeService(configuration: configuration, queue: queue, board: board, logger: logger)
+        return try await ServerBootstrap(group: eventLoop)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.writeBufferWaterMark, value: WireChannel.writeBufferWaterMark)
+            .childChannelOption(.recvAllocator, value: WireChannel.receiveAllocator)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandlers([
+                        FrameChannelHandler(readsOnlyWhileWritable: true),
+                        NodeSession(service: service, seat: seat.value),
+                    ])
+                }
+            }
+            .bind(host: configuration.host, port: configuration.port)
+            .get()
+    }
+
+    /// - Returns: completes when the thread has let its engine go.
+    private func startComputeThread(on eventLoop: any EventLoop) -> EventLoopFuture<Void> {
+        let ended = eventLoop.makePromise(of: Void.self)
+        let (configuration, openLocalModel, makeEngine) = (configuration, openLocalModel, makeEngine)
+        let (queue, board, logger) = (queue, board, logger)
+        let thread = Thread {
+            let loop = ComputeLoop(
+                configuration: configuration, openLocalModel: openLocalModel, makeEngine: makeEngine,
+                queue: queue,
+                board: board, logger: logger)
+            loop.run()
+            ended.succeed()
+        }
+        thread.name = "chainserve-compute"
+        thread.stackSize = 8 << 20
+        thread.start()
+        return ended.futureResult
+    }
+
+    // MARK: Stopping
+
+    /// Returns when the server has stopped.
+    public func waitUntilStopped() async {
+        let stopped: EventLoopFuture<Void>? = state.withLock { state in
+            switch state {
+            case .running(let running): running.stopped.futureResult
+            case .stopping(let stopped): stopped
+            case .created, .starting, .failed: nil
+            }
+        }
+        try? await stopped?.get()
+    }
+
+    /// Stops: no new connections or jobs, open jobs may finish until the deadline, then everything is closed.
+    /// Returns when all is done. A second call waits for the first.
+    public func shutdown(drainingFor deadline: ChainModel.Duration = .seconds(10)) async {
+        let running: Running? = state.withLock { state in
+            guard case .running(let running) = state else { return nil }
+            state = .stopping(running.stopped.futureResult)
+            return running
+        }
+        guard let running else { return await waitUntilStopped() }
+        board.setDraining()
+        logger.info("stopping", metadata: ["open_jobs": "\(board.current.openJobs)"])
+        try? await running.listener.close().get()
+        await drain(running, deadline: deadline)
+        await closeConnections(running)
+        queue.add(.stop)
+        try? await running.computeEnded.get()
+        logger.info("stopped")
+        running.stopped.succeed()
+        try? await running.ownGroup?.shutdownGracefully()
+    }
+
+    private func drain(_ running: Running, deadline: ChainModel.Duration) async {
+        let seat = running.seat
+        let eventLoop = running.eventLoop
+        let drained = eventLoop.flatSubmit {
+            let timeout = eventLoop.scheduleTask(in: TimeAmount(deadline)) { seat.value.stopWaiting() }
+            let drained = seat.value.drain(on: eventLoop)
+            drained.whenComplete { _ in timeout.cancel() }
+            return drained
+        }
+        try? await drained.get()
+    }
+
+    private func closeConnections(_ running: Running) async {
+        let seat = running.seat
+        let eventLoop = running.eventLoop
+        let closed = eventLoop.flatSubmit {
+            EventLoopFuture.andAllComplete(seat.value.closeAll(), on: eventLoop)
+        }
+        try? await closed.get()
+    }
+}

@@ -1,0 +1,213 @@
+import ChainEngine
+import ChainModel
+import ChainWire
+import Logging
+
+/// A complete step that waits to be computed.
+struct WaitingStep {
+    var id: UInt64
+    var step: EngineStep
+}
+
+/// Owns the engine. Everything here happens on the compute thread.
+final class ComputeLoop {
+    let configuration: BlockServerConfiguration
+    let openLocalModel: LocalModelOpener
+    let makeEngine: EngineFactory
+    let queue: ComputeQueue
+    let board: HealthBoard
+    let logger: Logger
+
+    var engine: (any BlockEngine)?
+    var hosted: HostedRange?
+    var loading: PendingLoad?
+    /// The local file, once opened.
+    var localModel: (any LocalModel)?
+    var reply: SessionReply?
+
+    private var openJobs: Set<EngineJobID> = []
+    private var waiting: [WaitingStep] = []
+    private var stepsRun: UInt64 = 0
+
+    init(
+        configuration: BlockServerConfiguration, openLocalModel: @escaping LocalModelOpener,
+        makeEngine: @escaping EngineFactory, queue: ComputeQueue, board: HealthBoard, logger: Logger
+    ) {
+        self.configuration = configuration
+        self.openLocalModel = openLocalModel
+        self.makeEngine = makeEngine
+        self.queue = queue
+        self.board = board
+        self.logger = logger
+    }
+
+    var hasOpenJobs: Bool { !openJobs.isEmpty }
+
+    /// Runs until it is told to stop.
+    func run() {
+        while true {
+            for command in queue.take(waiting: waiting.isEmpty) {
+                if case .stop = command { return finish() }
+                handle(command)
+            }
+            publishHealth()
+            runBatch()
+        }
+    }
+
+    private func handle(_ command: ComputeCommand) {
+        switch command {
+        case .sessionBegan(let reply): self.reply = reply
+        case .sessionEnded: endSession()
+        case .load(let request): beginLoad(request)
+        case .rangePiece(let piece): receive(piece)
+        case .open(let job, let firstBlock, let blockCount):
+            open(job, firstBlock: firstBlock, blockCount: blockCount)
+        case .step(let id, let step): waiting.append(WaitingStep(id: id, step: step))
+        case .close(let job): close(job)
+        case .stop: break
+        }
+    }
+
+    private func finish() {
+        endSession()
+        engine = nil
+        publishHealth()
+    }
+
+    // MARK: Jobs
+
+    private func open(_ job: EngineJobID, firstBlock: Int, blockCount: Int) {
+        guard let engine, loading == nil else {
+            reply?.send(
+                .openRefused(job: job.rawValue, Refusal(.notLoaded, "this server hosts no blocks yet")))
+            return
+        }
+        do throws(EngineError) {
+            try engine.open(job, firstBlock: firstBlock, blockCount: blockCount)
+            openJobs.insert(job)
+            reply?.send(.opened(job: job.rawValue, unitsFree: engine.limits.unitCount - engine.unitsUsed))
+        } catch {
+            reply?.send(.openRefused(job: job.rawValue, Refusal(error)))
+        }
+    }
+
+    private func close(_ job: EngineJobID) {
+        waiting.removeAll { $0.step.job == job }
+        if openJobs.remove(job) != nil { engine?.close(job) }
+        let free = engine.map { $0.limits.unitCount - $0.unitsUsed } ?? 0
+        reply?.send(.closed(job: job.rawValue, unitsFree: free))
+    }
+
+    private func endSession() {
+        waiting = []
+        for job in openJobs.sorted() { engine?.close(job) }
+        openJobs = []
+        loading = nil
+        reply = nil
+    }
+
+    func publishHealth() {
+        board.update { health in
+            health.unitsUsed = engine?.unitsUsed ?? 0
+            health.unitsTotal = engine?.limits.unitCount ?? 0
+            health.openJobs = openJobs.count
+            health.stepsRun = stepsRun
+            health.state = loading != nil ? .loading : engine != nil ? .ready : .waiting
+        }
+    }
+
+    // MARK: Steps
+
+    /// Computes the longest run of waiting steps, from the first on, that fits one pass: first come, first served.
+    private func runBatch() {
+        guard let engine, !waiting.isEmpty else { return }
+        var batch: [WaitingStep] = []
+        var outputs: [WireOutput] = []
+        var tokens = 0
+        var taken = 0
+        for candidate in waiting {
+            if let refusal = refusal(of: candidate.step, engine: engine) {
+                outputs.append(failure(of: candidate, refusal))
+            } else {
+                guard tokens + candidate.step.tokenCount <= engine.limits.stepTokens,
+                    !batch.contains(where: { $0.step.job == candidate.step.job })
+                else { break }
+                tokens += candidate.step.tokenCount
+                batch.append(candidate)
+            }
+            taken += 1
+        }
+        waiting.removeFirst(taken)
+        if !batch.isEmpty { outputs += compute(batch, engine: engine) }
+        publishHealth()
+        reply?.send(outputs)
+    }
+
+    /// What can be said against a step before it joins others: one that is wrong must not fail them.
+    private func refusal(of step: EngineStep, engine: any BlockEngine) -> Refusal? {
+        guard openJobs.contains(step.job) else { return Refusal(.jobUnknown(step.job)) }
+        guard step.tokenCount <= engine.limits.stepTokens else {
+            return Refusal(.stepTooLarge(tokens: step.tokenCount, limit: engine.limits.stepTokens))
+        }
+        return step.hidden.allFinite ? nil : Refusal(.notFinite(step.job))
+    }
+
+    /// Runs a batch; if the engine refuses it, runs its steps one by one, so that only those at fault fail.
+    private func compute(_ batch: [WaitingStep], engine: any BlockEngine) -> [WireOutput] {
+        do throws(EngineError) {
+            return try results(of: batch, engine: engine)
+        } catch {
+            guard batch.count > 1 else {
+                logger.warning(
+                    "step failed", metadata: ["job": "\(batch[0].step.job.rawValue)", "reason": "\(error)"])
+                return [failure(of: batch[0], Refusal(error))]
+            }
+            return batch.flatMap { compute([$0], engine: engine) }
+        }
+    }
+
+    private func results(
+        of batch: [WaitingStep], engine: any BlockEngine
+    ) throws(EngineError) -> [WireOutput] {
+        let results = try engine.run(batch.map(\.step))
+        stepsRun += UInt64(batch.count)
+        return zip(batch, results).map { waiting, values in
+            guard values.count == waiting.step.hidden.count else {
+                return failure(
+                    of: waiting, Refusal(.engine, "the engine returned \(values.count) values for a step"))
+            }
+            return .transfer(
+                StepTransfer(
+                    .result, job: waiting.step.job.rawValue, step: waiting.id,
+                    position: waiting.step.position,
+                    tokenCount: waiting.step.tokenCount, hidden: HiddenStates.bytes(of: values)))
+        }
+    }
+
+    private func failure(of waiting: WaitingStep, _ refusal: Refusal) -> WireOutput {
+        .message(.stepFailed(job: waiting.step.job.rawValue, step: waiting.id, refusal))
+    }
+}
+
+extension Refusal {
+    init(_ error: EngineError) {
+        let code: Code =
+            switch error {
+            case .blocksNotHosted: .blocksNotHosted
+            case .jobAlreadyOpen: .jobAlreadyOpen
+            case .jobUnknown: .jobUnknown
+            case .cacheFull: .cacheFull
+            case .wrongPosition: .wrongPosition
+            case .wrongShape: .wrongShape
+            case .sequenceTooLong: .sequenceTooLong
+            case .stepTooLarge: .stepTooLarge
+            case .notFinite: .notFinite
+            case .modelFile: .storage
+            case .unsupportedModel: .badManifest
+            case .memory: .memoryTooSmall
+            case .device: .engine
+            }
+        self.init(code, error.description)
+    }
+}

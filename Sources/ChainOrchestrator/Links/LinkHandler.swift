@@ -1,0 +1,333 @@
+import ChainEngine
+import ChainModel
+import ChainWire
+import Logging
+import NIOCore
+import Synchronization
+
+/// What a link's callers may look at from any thread.
+final class LinkStatus: Sendable {
+    private let health = Mutex<NodeHealth?>(nil)
+    private let draining = Mutex(false)
+    private let closeReason = Mutex<LinkError?>(nil)
+
+    var latestHealth: NodeHealth? { health.withLock { $0 } }
+    var isDraining: Bool { draining.withLock { $0 } }
+    var closed: LinkError? { closeReason.withLock { $0 } }
+
+    func note(_ health: NodeHealth) { self.health.withLock { $0 = health } }
+    func noteDraining() { draining.withLock { $0 = true } }
+    func noteClosed(_ reason: LinkError) { closeReason.withLock { $0 = reason } }
+}
+
+/// The orchestrator's end of one connection, on its event loop: which calls wait for which answers.
+final class LinkHandler: ChannelInboundHandler {
+    typealias InboundIn = Message
+    typealias OutboundOut = WireOutput
+
+    /// Calls of one kind that may wait at once.
+    static let maximumPendingCalls = 1 << 16
+
+    let timeouts: LinkTimeouts
+    let status = LinkStatus()
+    let events: AsyncStream<LinkEvent>.Continuation
+    var logger: Logger
+    private(set) var context: ChannelHandlerContext?
+
+    private let introduction: EventLoopPromise<HelloReply>
+    private let name: String
+    private var isIntroduced = false
+    private var opens: [UInt64: PendingCall<Int>] = [:]
+    private var pings: [UInt64: PendingCall<NodeHealth>] = [:]
+    private var steps: [UInt64: PendingStep] = [:]
+    private var load: LinkLoad?
+    private var width = 0
+    private var hasHeard = true
+    private var missedBeats = 0
+    private var beat: Scheduled<Void>?
+
+    init(
+        name: String, timeouts: LinkTimeouts, logger: Logger, introduction: EventLoopPromise<HelloReply>,
+        events: AsyncStream<LinkEvent>.Continuation
+    ) {
+        self.name = name
+        self.timeouts = timeouts
+        self.logger = logger
+        self.introduction = introduction
+        self.events = events
+    }
+
+    // MARK: Connection
+
+    func channelActive(context: ChannelHandlerContext) {
+        self.context = context
+        send(.hello(Hello(name: name)))
+        after(timeouts.connect) { handler in
+            guard !handler.isIntroduced else { return }
+            handler.close(with: .timedOut("the server did not introduce itself"))
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        close(with: .closed("the server closed the connection"))
+        self.context = nil
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if let error = error as? WireError {
+            logger.warning("link closed: bad frame", metadata: ["reason": "\(error)"])
+            close(with: .malformed(error.description))
+        } else {
+            close(with: .closed("\(error)"))
+        }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) { load?.sendRange(context: context) }
+
+    /// Closes the link; every waiting call fails at once. Only the first reason counts.
+    func close(with reason: LinkError) {
+        guard status.closed == nil else { return }
+        status.noteClosed(reason)
+        beat?.cancel()
+        context?.close(promise: nil)
+        logger.info("link closed", metadata: ["reason": "\(reason)"])
+        if !isIntroduced { introduction.fail(reason) }
+        isIntroduced = true
+        let (opens, pings, steps, load) = (opens, pings, steps, load)
+        (self.opens, self.pings, self.steps, self.load) = ([:], [:], [:], nil)
+        for call in opens.values { call.fail(reason) }
+        for call in pings.values { call.fail(reason) }
+        for step in steps.values { step.call.fail(reason) }
+        load?.call.fail(reason)
+        events.yield(.closed(reason))
+        events.finish()
+    }
+
+    func send(_ output: WireOutput) { context?.writeAndFlush(wrapOutboundOut(output), promise: nil) }
+    func send(_ message: Message) { send(.message(message)) }
+
+    @discardableResult
+    func after(_ delay: ChainModel.Duration, do action: @escaping (LinkHandler) -> Void) -> Scheduled<Void>? {
+        context?.eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(delay.nanoseconds)) { action(self) }
+    }
+
+    // MARK: Heartbeat
+
+    private func scheduleBeat() {
+        beat = after(timeouts.heartbeat) { $0.checkPulse() }
+    }
+
+    /// Counts beats without a sign of life rather than reading the clock: after a pause of this process itself, what
+    /// came meanwhile is read before the next beat.
+    private func checkPulse() {
+        guard status.closed == nil else { return }
+        missedBeats = hasHeard ? 0 : missedBeats + 1
+        hasHeard = false
+        let periods = timeouts.silenceLimit.nanoseconds / max(1, timeouts.heartbeat.nanoseconds)
+        guard missedBeats < max(1, periods - 1) else {
+            close(with: .closed("no sign of life for \(timeouts.silenceLimit.seconds) s"))
+            return
+        }
+        send(.ping(id: 0))
+        scheduleBeat()
+    }
+
+    // MARK: Messages
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard status.closed == nil else { return }
+        hasHeard = true
+        let message = unwrapInboundIn(data)
+        switch message {
+        case .helloReply(let reply): receive(reply)
+        case .goodbye(let goodbye): receive(goodbye)
+        case .pong(let id, let health):
+            status.note(health)
+            pings.removeValue(forKey: id)?.succeed(health)
+        case .opened(let job, let unitsFree): opens.removeValue(forKey: job)?.succeed(unitsFree)
+        case .openRefused(let job, let refusal):
+            opens.removeValue(forKey: job)?.fail(LinkError.refused(refusal.code, refusal.text))
+        case .stepResult(let piece): receive(piece)
+        case .stepFailed(_, let step, let refusal):
+            steps.removeValue(forKey: step)?.call.fail(LinkError.refused(refusal.code, refusal.text))
+        case .closed: break
+        case .loadProgress, .loaded, .loadRefused, .rangeRequest: receiveForLoad(message)
+        case .hello, .ping, .load, .rangePiece, .open, .step, .close:
+            close(with: .malformed("a \(message.type) came, which only an orchestrator sends"))
+        }
+    }
+
+    private func receive(_ reply: HelloReply) {
+        guard !isIntroduced else { return close(with: .malformed("a second helloReply came")) }
+        guard reply.version == wireProtocolVersion else {
+            return close(with: .versionMismatch(ours: wireProtocolVersion, theirs: reply.version))
+        }
+        isIntroduced = true
+        logger[metadataKey: "server"] = "\(reply.name)"
+        introduction.succeed(reply)
+        scheduleBeat()
+    }
+
+    private func receive(_ goodbye: Goodbye) {
+        switch goodbye.code {
+        case .draining:
+            status.noteDraining()
+            events.yield(.draining(goodbye.text))
+        case .versionMismatch:
+            close(with: .versionMismatch(ours: wireProtocolVersion, theirs: goodbye.version))
+        case .seatTaken: close(with: .refused(.busy, goodbye.text))
+        case .other, .shuttingDown, .protocolViolation, .silent: close(with: .closed(goodbye.text))
+        }
+    }
+
+    // MARK: Jobs
+
+    /// An open that is given up is taken back, lest the server keep a job that nobody knows.
+    func open(
+        job: UInt64, firstBlock: Int, blockCount: Int, _ continuation: CheckedContinuation<Int, any Error>
+    ) {
+        guard
+            let call = begin(
+                continuation, opens, timeout: timeouts.open,
+                onTimeout: { $0.giveUpOpen(job, .timedOut("open")) })
+        else { return }
+        if let earlier = opens.updateValue(call, forKey: job) {
+            earlier.fail(LinkError.refused(.jobAlreadyOpen, "job \(job) was opened again meanwhile"))
+        }
+        send(.open(job: job, firstBlock: firstBlock, blockCount: blockCount))
+    }
+
+    func cancelOpen(job: UInt64) { giveUpOpen(job, nil) }
+
+    private func giveUpOpen(_ job: UInt64, _ error: LinkError?) {
+        guard let call = opens.removeValue(forKey: job) else { return }
+        call.fail(error ?? CancellationError())
+        send(.close(job: job))
+    }
+
+    func step(_ transfer: StepTransfer, _ continuation: CheckedContinuation<[Float], any Error>) {
+        let step = transfer.step
+        guard width > 0 else {
+            continuation.resume(throwing: LinkError.refused(.notLoaded, "the server was not told its blocks"))
+            return
+        }
+        guard transfer.hidden.readableBytes == transfer.tokenCount * width * HiddenStates.valueSize else {
+            continuation.resume(
+                throwing: LinkError.refused(
+                    .wrongShape,
+                    "\(transfer.tokenCount) tokens of \(width) values were to be sent, not"
+                        + " \(transfer.hidden.readableBytes) bytes"))
+            return
+        }
+        let onTimeout: (LinkHandler) -> Void = {
+            $0.steps.removeValue(forKey: step)?.call.fail(LinkError.timedOut("step of job \(transfer.job)"))
+        }
+        guard let call = begin(continuation, steps, timeout: timeouts.step, onTimeout: onTimeout) else {
+            return
+        }
+        steps[step] = PendingStep(
+            call: call, job: transfer.job, position: transfer.position, tokenCount: transfer.tokenCount)
+        send(.transfer(transfer))
+    }
+
+    func cancelStep(_ step: UInt64) { steps.removeValue(forKey: step)?.call.fail(CancellationError()) }
+
+    func closeJob(_ job: UInt64) {
+        opens.removeValue(forKey: job)?.fail(LinkError.refused(.jobUnknown, "job \(job) was closed"))
+        send(.close(job: job))
+    }
+
+    private func receive(_ piece: StepPiece) {
+        guard var step = steps.removeValue(forKey: piece.step) else { return }
+        guard step.add(piece, width: width) else {
+            step.call.fail(
+                LinkError.malformed("the result of job \(step.job)'s step does not have its shape"))
+            return
+        }
+        if let assembly = step.assembly, assembly.isComplete {
+            step.call.succeed(assembly.values)
+        } else {
+            steps[piece.step] = step
+        }
+    }
+
+    func ping(id: UInt64, _ continuation: CheckedContinuation<NodeHealth, any Error>) {
+        let onTimeout: (LinkHandler) -> Void = {
+            $0.pings.removeValue(forKey: id)?.fail(LinkError.timedOut("ping"))
+        }
+        guard let call = begin(continuation, pings, timeout: timeouts.ping, onTimeout: onTimeout) else {
+            return
+        }
+        pings[id] = call
+        send(.ping(id: id))
+    }
+
+    func cancelPing(id: UInt64) { pings.removeValue(forKey: id)?.fail(CancellationError()) }
+
+    /// Makes a pending call; fails it instead when the link is closed or too many wait.
+    private func begin<Value, Pending>(
+        _ continuation: CheckedContinuation<Value, any Error>, _ pending: [UInt64: Pending],
+        timeout: ChainModel.Duration, onTimeout: @escaping (LinkHandler) -> Void
+    ) -> PendingCall<Value>? {
+        if let reason = status.closed {
+            continuation.resume(throwing: reason)
+            return nil
+        }
+        guard pending.count < Self.maximumPendingCalls else {
+            continuation.resume(
+                throwing: LinkError.refused(.overloaded, "\(pending.count) calls are waiting"))
+            return nil
+        }
+        return PendingCall(continuation: continuation, timeout: after(timeout, do: onTimeout))
+    }
+
+    // MARK: Loading
+
+    /// A load that is given up ends the link: half-way, the server's state is not worth guessing.
+    func load(
+        _ request: LoadRequest, reader: RangeReader, progress: @escaping @Sendable (LoadProgress) -> Void,
+        _ continuation: CheckedContinuation<LoadedReport, any Error>
+    ) {
+        guard load == nil else {
+            continuation.resume(throwing: LinkError.refused(.busy, "another load is under way"))
+            return
+        }
+        let none: [UInt64: Never] = [:]
+        guard
+            let call = begin(
+                continuation, none, timeout: timeouts.loadSilence,
+                onTimeout: { $0.close(with: .timedOut("load: no sign of progress")) })
+        else { return }
+        load = LinkLoad(id: request.load, call: call, reader: reader, progress: progress, handler: self)
+        send(.load(request))
+    }
+
+    func cancelLoad() {
+        guard let load else { return }
+        self.load = nil
+        load.call.fail(CancellationError())
+        close(with: .closed("a load was cancelled"))
+    }
+
+    private func receiveForLoad(_ message: Message) {
+        guard let load, let context else { return }
+        switch message {
+        case .loadProgress(let report) where report.load == load.id:
+            load.renewTimeout()
+            load.progress(report)
+        case .rangeRequest(let request) where request.load == load.id:
+            load.renewTimeout()
+            load.add(request, context: context)
+        case .loaded(let report) where report.load == load.id:
+            self.load = nil
+            width = report.width
+            load.call.succeed(report)
+        case .loadRefused(let id, let refusal) where id == load.id:
+            self.load = nil
+            let error: LinkError =
+                refusal.code == .wrongModel ? .wrongModel(refusal.text) : .refused(refusal.code, refusal.text)
+            load.call.fail(error)
+        default: break
+        }
+    }
+}
