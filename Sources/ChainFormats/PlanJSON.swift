@@ -1,0 +1,90 @@
+import ChainModel
+
+/// Plans as JSON, the interface for programs.
+public enum PlanJSON {
+    /// The plan as JSON with full double precision.
+    /// - Precondition: `cluster` is the one the plan was made for.
+    public static func encode(_ plan: Plan, cluster: Cluster) -> String { value(plan, cluster).rendered() }
+
+    private static func value(_ plan: Plan, _ cluster: Cluster) -> JSONText {
+        var entries: [(key: String, value: JSONText)] = [
+            ("model", .text(plan.modelName)), ("arrival_rate", .number(plan.demand.arrivalRate)),
+            ("load_target", .number(plan.demand.loadTarget)),
+            ("placement_method", .text(plan.placementMethod.rawValue)),
+            ("capacity_parameter", plan.capacityParameter.map { .integer($0) } ?? .null),
+            ("tuned_by", plan.tunedBy.map { .text($0.rawValue) } ?? .null),
+            ("placement", .list(placement(plan, cluster))),
+            ("spare_servers", .list(plan.spareServers.map { .text(cluster[$0].name) })),
+            ("chains", .list(plan.chains.map { chain($0, cluster) })),
+            ("disjoint_chains", .integer(plan.disjointChains)),
+            ("total_capacity", .integer(plan.totalCapacity)),
+            ("total_service_rate", .number(plan.totalServiceRate)), ("load", .number(plan.load)),
+            ("load_target_met", .bool(plan.loadTargetMet)),
+            (
+                "mean_response_time",
+                .object([
+                    ("lower", .optional(plan.meanResponseTime.lower)),
+                    ("upper", .optional(plan.meanResponseTime.upper)),
+                    ("exact", .optional(plan.meanResponseTime.exact)),
+                ])
+            ),
+            ("mean_waiting_time", .object([("exact", .optional(plan.meanWaitingTime))])),
+            ("wait_probability", .object([("exact", .optional(plan.waitProbability))])),
+        ]
+        if let reason = plan.unstable { entries.append(("unstable", .text(reason))) }
+        let dispatch: [(key: String, value: JSONText)] = [
+            ("rule", .text(plan.dispatch.rule.rawValue)),
+            ("thresholds", .list(plan.dispatch.thresholds.map { .integer($0) })),
+            ("mean_response_time", .optional(plan.dispatch.meanResponseTime)),
+            ("mean_waiting_time", .optional(plan.dispatch.meanWaitingTime)),
+            ("wait_probability", .optional(plan.dispatch.waitProbability)),
+        ]
+        entries.append(("dispatch", .object(dispatch)))
+        return .object(entries)
+    }
+
+    private static func placement(_ plan: Plan, _ cluster: Cluster) -> [JSONText] {
+        var items: [JSONText] = []
+        for (position, range) in plan.placement.ranges.enumerated() {
+            guard let range else { continue }
+            items.append(
+                .object([
+                    ("server", .text(cluster.servers[position].name)), ("first_block", .integer(range.first)),
+                    ("block_count", .integer(range.count)),
+                ]))
+        }
+        return items
+    }
+
+    private static func chain(_ chain: ServerChain, _ cluster: Cluster) -> JSONText {
+        .object([
+            ("servers", .list(chain.hops.map { .text(cluster[$0.server].name) })),
+            ("blocks", .list(chain.hops.map { .integer($0.blockCount) })),
+            ("capacity", .integer(chain.capacity)),
+            ("service_time", .number(chain.serviceTimeSeconds)),
+        ])
+    }
+
+    /// A plan read back, with what its names break already.
+    public struct Reading: Hashable, Sendable {
+        /// Without the entries whose server the cluster does not have.
+        public var plan: Plan
+        /// Unknown and doubled servers, and a placement out of order.
+        public var violations: [PlanViolation]
+    }
+
+    /// Reads a plan for a cluster.
+    ///
+    /// Servers that the cluster does not have are violations, not errors; what is not a plan at all throws.
+    /// - Throws: `FormatError` naming the line.
+    public static func decode(_ text: String, cluster: Cluster, file: String = "plan.json") throws -> Reading
+    {
+        let document = try JSONReader.read(text, file: file)
+        var decoder = PlanDecoder(cluster: cluster)
+        let reading = decoder.plan(document)
+        guard let reading, decoder.reader.problems.isEmpty else {
+            throw FormatError(file: file, problems: decoder.reader.problems)
+        }
+        return reading
+    }
+}

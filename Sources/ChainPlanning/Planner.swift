@@ -1,0 +1,164 @@
+import ChainModel
+
+/// What to plan for, beside the cluster.
+public struct PlanningOptions: Hashable, Sendable {
+    /// How `c` is set.
+    public enum Capacity: Hashable, Sendable {
+        case fixed(Int)
+        case tuned(by: TuningCriterion)
+    }
+
+    public var placement: PlacementMethod
+    public var capacity: Capacity
+    /// Let tuning exceed the load target where that lowers its criterion.
+    public var ignoreLoadTarget: Bool
+    public var dispatch: DispatchRule
+
+    public init(
+        placement: PlacementMethod = .gbpCR, capacity: Capacity = .tuned(by: .exact),
+        ignoreLoadTarget: Bool = false, dispatch: DispatchRule = .jffc
+    ) {
+        self.placement = placement
+        self.capacity = capacity
+        self.ignoreLoadTarget = ignoreLoadTarget
+        self.dispatch = dispatch
+    }
+}
+
+/// Composes a pool: places blocks, allocates caches to chains, and predicts what comes of it.
+public enum Planner {
+    /// The plan for a cluster.
+    ///
+    /// Servers with a manual placement keep it under every method. Under `gbp-cr` the planner places the others around
+    /// them, under `whole-model` those that can hold the whole model do, and under `manual` the others stay spare.
+    /// - Throws: `PlanningError` when there is no plan. A missed load target or `λ ≥ ν` is not an error: the plan says so.
+    /// - Complexity: dominated by the cache allocation of each distinct placement, O(K·L²).
+    public static func plan(
+        _ cluster: Cluster, options: PlanningOptions = PlanningOptions()
+    ) throws(PlanningError) -> Plan {
+        try validate(cluster)
+        let composition: Composition
+        var tunedBy: TuningCriterion?
+        switch options.placement {
+        case .gbpCR where cluster.manualPlacement.ranges.contains(nil):
+            (composition, tunedBy) = try greedy(cluster, options)
+        case .gbpCR, .manual:
+            composition = try fixed(cluster, cluster.manualPlacement)
+        case .wholeModel:
+            composition = try fixed(cluster, wholeModel(cluster))
+        case .petals, .cgBP:
+            throw .unsupported(
+                "placement \(options.placement.rawValue) is not available yet: use gbp-cr, manual or whole-model"
+            )
+        }
+        guard !composition.allocation.chains.isEmpty else {
+            throw .noChain(firstMissingBlock: composition.allocation.firstMissingBlock ?? 1)
+        }
+        for chain in composition.allocation.chains where !(chain.serviceTimeSeconds > 0) {
+            throw .chainTakesNoTime(servers: chain.hops.map { cluster[$0.server].name })
+        }
+        let usesCapacity = options.placement == .gbpCR && cluster.manualPlacement.ranges.contains(nil)
+        return PlanAssembly(cluster: cluster, options: options, composition: composition)
+            .plan(capacityParameter: usesCapacity ? composition.capacityParameter : nil, tunedBy: tunedBy)
+    }
+
+    private static func greedy(
+        _ cluster: Cluster, _ options: PlanningOptions
+    ) throws(PlanningError) -> (Composition, TuningCriterion?) {
+        let composer = Composer(cluster)
+        try composer.requireFit()
+        switch options.capacity {
+        case .fixed(let capacity):
+            let largest = composer.largestFeasibleCapacity
+            guard (1...largest).contains(capacity) else {
+                throw .capacityOutOfRange(requested: capacity, largest: largest)
+            }
+            return (composer.compose(capacity: capacity), nil)
+        case .tuned(by: .simulated):
+            throw .unsupported(
+                "tuning by simulation needs the simulator, which is not there yet: use --tune exact, lower-bound, "
+                    + "upper-bound or surrogate")
+        case .tuned(let criterion):
+            let tuning = CapacityTuning(
+                cluster: cluster, criterion: criterion, ignoreLoadTarget: options.ignoreLoadTarget)
+            // Without any chain the composition for c = 1 says which block is missing.
+            return (tuning.best(composer) ?? composer.compose(capacity: 1), criterion)
+        }
+    }
+
+    /// Chains over a placement that does not depend on `c`.
+    private static func fixed(_ cluster: Cluster, _ placement: Placement) throws(PlanningError) -> Composition
+    {
+        var pinned = cluster
+        pinned.manualPlacement = placement
+        let none = [Int](repeating: 0, count: cluster.servers.count)
+        let greedy = GreedyPlacement(pinned, counts: none, capacity: 1)
+        return Composition(
+            capacityParameter: 1, placement: placement,
+            allocation: CacheAllocation(cluster, placement: placement), disjointChains: greedy.chains.count,
+            reservedRateMet: false)
+    }
+
+    /// Every server that can hold all blocks and one job's caches does; the others keep what is fixed by hand.
+    private static func wholeModel(_ cluster: Cluster) throws(PlanningError) -> Placement {
+        var placement = cluster.manualPlacement
+        let all = BlockRange(first: 1, count: cluster.model.blockCount)
+        for position in cluster.servers.indices where placement.ranges[position] == nil {
+            let slots = cluster.cacheSlots(of: ServerIndex(position), hosting: all.count)
+            if slots >= all.count { placement.ranges[position] = all }
+        }
+        guard placement.ranges.contains(where: { $0 != nil }) else {
+            let each = cluster.model.blockSize + cluster.model.cacheSize
+            let (needed, overflow) = each.rawValue.multipliedReportingOverflow(by: all.count)
+            throw .noServerHoldsWholeModel(
+                needed: ByteCount(overflow ? Int.max : needed),
+                largest: cluster.servers.indices.map { cluster.blockMemory(of: ServerIndex($0)) }.max()
+                    ?? .zero)
+        }
+        return placement
+    }
+
+    // MARK: Input
+
+    private static func validate(_ cluster: Cluster) throws(PlanningError) {
+        let demand = cluster.demand
+        guard demand.arrivalRate > 0, demand.arrivalRate.isFinite else {
+            throw .invalidInput(
+                "the arrival rate is \(demand.arrivalRate): it must be a positive number per second")
+        }
+        guard demand.loadTarget > 0, demand.loadTarget < 1 else {
+            throw .invalidInput("the load target is \(demand.loadTarget): it must lie between 0 and 1")
+        }
+        let model = cluster.model
+        guard model.blockCount >= 1, model.blockSize > .zero, model.cacheSize > .zero else {
+            throw .invalidInput("the model needs at least one block, and positive block and cache sizes")
+        }
+        for server in cluster.servers {
+            let times = [server.communicationTimeSeconds, server.blockTimeSeconds]
+            guard times.allSatisfy({ $0 >= 0 && $0.isFinite }) else {
+                throw .invalidInput("the times of \(server.name) must be finite and not negative")
+            }
+        }
+        for (position, range) in cluster.manualPlacement.ranges.enumerated() {
+            guard let range else { continue }
+            try validate(range, of: ServerIndex(position), cluster)
+        }
+    }
+
+    private static func validate(
+        _ range: BlockRange, of server: ServerIndex, _ cluster: Cluster
+    ) throws(PlanningError) {
+        let (name, model) = (cluster[server].name, cluster.model)
+        guard range.first >= 1, range.count >= 1, range.first <= model.blockCount,
+            range.count <= model.blockCount - range.first + 1
+        else {
+            throw .invalidManualRange(
+                server: name, range: range, reason: "the model has blocks 1 to \(model.blockCount)")
+        }
+        let fits = cluster.blockMemory(of: server).wholeUnits(of: model.blockSize)
+        guard range.count <= fits else {
+            throw .invalidManualRange(
+                server: name, range: range, reason: "its memory holds at most \(fits) blocks")
+        }
+    }
+}

@@ -1,0 +1,47 @@
+import ArgumentParser
+import Foundation
+
+/// Ends a command with its message on standard error.
+enum CommandFailure {
+    /// Wrong usage or invalid input.
+    static let invalidInput = ExitCode(2)
+
+    /// Runs `body`; an error it throws is printed and ends the command with status 2.
+    static func invalidInput<Result>(_ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch let code as ExitCode {
+            throw code
+        } catch {
+            warn("error: \(error)")
+            throw invalidInput
+        }
+    }
+
+    static func warn(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+
+    /// Text to standard output, or to standard error when standard output is for a program.
+    static func say(_ text: String, toError: Bool) {
+        (toError ? FileHandle.standardError : FileHandle.standardOutput).write(Data(text.utf8))
+    }
+
+    /// The whole of a text file.
+    static func read(_ path: String) throws -> String {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw UnreadableFile(path: path, reason: "cannot be read: check the name and its permissions")
+        }
+        guard let text = String(data: data, encoding: .utf8) else {
+            throw UnreadableFile(path: path, reason: "is not UTF-8 text")
+        }
+        return text
+    }
+
+    struct UnreadableFile: Error, CustomStringConvertible {
+        var path: String
+        var reason: String
+        var description: String { "\(path) \(reason)" }
+    }
+
+    /// Columns of the terminal, 100 when there is none.
+    static var width: Int { ProcessInfo.processInfo.environment["COLUMNS"].flatMap { Int($0) } ?? 100 }
+}

@@ -1,0 +1,79 @@
+import ArgumentParser
+import ChainFormats
+import ChainModel
+import ChainPlanning
+import Foundation
+
+extension PlacementMethod: ExpressibleByArgument {}
+extension TuningCriterion: ExpressibleByArgument {}
+extension DispatchRule: ExpressibleByArgument {}
+
+/// `chainserve plan`: composes and prints the plan.
+struct PlanCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "plan", abstract: "Place a model's blocks on servers and form chains over them.")
+
+    @Argument(help: "The cluster file, YAML or JSON.")
+    var file: String
+
+    @Flag(name: .long, help: "Print the plan as JSON; the text for people goes to standard error.")
+    var json = false
+
+    @Option(name: .long, help: "Draw the plan into this SVG file.")
+    var svg: String?
+
+    @Option(
+        name: .long, help: "Fix the jobs that every reserved chain must hold at once, instead of tuning it.")
+    var capacity: Int?
+
+    @Option(name: .long, help: "Choose that capacity by this criterion (default: exact).")
+    var tune: TuningCriterion?
+
+    @Option(name: .long, help: "How servers get their blocks.")
+    var placement: PlacementMethod = .gbpCR
+
+    @Option(name: .long, help: "Jobs per second, such as 0.2 or 12/min, instead of the file's.")
+    var arrivalRate: String?
+
+    @Option(name: .long, help: "Target load between 0 and 1, instead of the file's.")
+    var loadTarget: String?
+
+    @Flag(name: .long, help: "Let tuning exceed the load target.")
+    var ignoreLoadTarget = false
+
+    @Option(name: .long, help: "Which chain a job starts on.")
+    var dispatch: DispatchRule = .jffc
+
+    func run() throws {
+        let (cluster, plan) = try CommandFailure.invalidInput { try compose() }
+        if json { CommandFailure.say(PlanJSON.encode(plan, cluster: cluster), toError: false) }
+        CommandFailure.say(
+            PlanReport.text(plan, cluster: cluster, width: CommandFailure.width), toError: json)
+        for warning in PlanReport.warnings(plan) { CommandFailure.warn("warning: \(warning)") }
+        guard let svg else { return }
+        do {
+            try Data(PlanPicture.svg(plan, cluster: cluster).utf8).write(to: URL(fileURLWithPath: svg))
+        } catch {
+            CommandFailure.warn("error: \(svg) cannot be written: \(error.localizedDescription)")
+            throw ExitCode.failure
+        }
+    }
+
+    private func compose() throws -> (Cluster, Plan) {
+        let clusterFile = try ClusterFile.parse(try CommandFailure.read(file), file: file)
+        var cluster = try clusterFile.resolve(shape: modelShape)
+        for note in clusterFile.notes(for: cluster) { CommandFailure.warn("note: \(note)") }
+        if let arrivalRate { cluster.demand.arrivalRate = try DemandText.arrivalRate(arrivalRate) }
+        if let loadTarget { cluster.demand.loadTarget = try DemandText.loadTarget(loadTarget) }
+        return (cluster, try Planner.plan(cluster, options: try options()))
+    }
+
+    private func options() throws -> PlanningOptions {
+        if capacity != nil, tune != nil {
+            throw ValidationError("--capacity fixes what --tune would choose: give one of the two")
+        }
+        return PlanningOptions(
+            placement: placement, capacity: capacity.map { .fixed($0) } ?? .tuned(by: tune ?? .exact),
+            ignoreLoadTarget: ignoreLoadTarget, dispatch: dispatch)
+    }
+}
