@@ -237,12 +237,3 @@ public final class GGMLEngine: BlockEngine {
         }
     }
 }
-
-extension [Float] {
-    /// Whether every value is finite: exponent bits not all ones.
-    var allFinite: Bool {
-        var bad: UInt32 = 0
-        for value in self { bad |= (value.bitPattern & 0x7F80_0000) == 0x7F80_0000 ? 1 : 0 }
-        return bad == 0
-    }
-}

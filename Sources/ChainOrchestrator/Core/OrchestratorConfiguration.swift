@@ -1,0 +1,104 @@
+import ChainDispatch
+import ChainEngine
+import ChainModel
+
+/// What an orchestrator serves: a plan over a cluster, and the bounds it keeps. Every bound has a name and a default.
+package struct OrchestratorConfiguration: Sendable {
+    package var cluster: Cluster
+    package var plan: Plan
+    /// Longest sequence of a job, prompt and answer, in tokens: what the plan's cache size was made for.
+    package var sequenceLength: Int
+    /// Address of each server, by `ServerIndex`.
+    package var addresses: [ServerAddress]
+    /// Compute threads of each server, by `ServerIndex`; 0 leaves them to the server.
+    package var threads: [Int]
+    /// Where the weights come from, as `/v1/models` shows it.
+    package var modelRoot: String
+    /// Jobs that may wait in the central queue.
+    package var queueLimit = 256
+    /// Times a job is started before it is given up.
+    package var maximumAttempts = 3
+    /// A server is asked for a sign of life this often.
+    package var heartbeatInterval = Duration.milliseconds(500)
+    /// A server that has not answered for this long is lost.
+    package var heartbeatTimeout = Duration.seconds(2)
+    /// A single step may take this long.
+    package var stepTimeout = Duration.seconds(120)
+    /// A connection attempt may take this long.
+    package var connectTimeout = Duration.seconds(3)
+    /// Loading a range may take this long, transfer included.
+    package var loadTimeout = Duration.seconds(3600)
+    /// Wait between attempts to reach a lost server: doubles from the first to the second.
+    package var reconnectDelay = (first: Duration.milliseconds(200), last: Duration.seconds(2))
+    /// A lost server is taken to be coming back for this long; jobs wait for it. After that they are refused, but it
+    /// is still sought.
+    package var recoveryLimit = Duration.seconds(60)
+    /// How long `start` waits for servers to be reached.
+    package var startLimit = Duration.seconds(20)
+
+    package init(
+        cluster: Cluster, plan: Plan, sequenceLength: Int, addresses: [ServerAddress], threads: [Int],
+        modelRoot: String
+    ) {
+        self.cluster = cluster
+        self.plan = plan
+        self.sequenceLength = sequenceLength
+        self.addresses = addresses
+        self.threads = threads
+        self.modelRoot = modelRoot
+    }
+
+    /// A chain as people read it: its servers' names in order.
+    package func name(of chain: ServerChain) -> String {
+        chain.hops.map { cluster.servers[$0.server.rawValue].name }.joined(separator: " > ")
+    }
+}
+
+/// Where a block server listens.
+package struct ServerAddress: Hashable, Sendable, CustomStringConvertible {
+    package var host: String
+    package var port: Int
+
+    package init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+
+    /// Reads `HOST:PORT`, the host in brackets when it has colons of its own; `nil` when it is not that.
+    package init?(_ text: String) {
+        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
+            (0...65535).contains(port)
+        else { return nil }
+        var host = String(text[..<colon])
+        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+        guard !host.isEmpty else { return nil }
+        self.init(host: host, port: port)
+    }
+
+    package var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+}
+
+/// Where the tensors and manifests of ranges come from.
+package enum RangeSource: Sendable {
+    case file(LlamaFile)
+    /// No weights at all: blocks of the size that the plan assumes.
+    case emulated(ModelShape, width: Int)
+
+    package func manifest(modelName: String, range: BlockRange) throws(EngineError) -> BlockManifest {
+        switch self {
+        case .file(let file): return try file.manifest(modelName: modelName, range: range)
+        case .emulated(let shape, let width):
+            let parameters = LlamaParameters(
+                architecture: "emulated", blockCount: shape.blockCount, embeddingWidth: width, headCount: 1,
+                keyValueHeadCount: 1, headSize: width, feedForwardWidth: width, normEpsilon: 1e-5,
+                ropeDimensionCount: width, ropeFrequencyBase: 10_000, ropeFrequencyScale: 1, contextLength: 1 << 20,
+                vocabularySize: 257)
+            let tensors = (range.first..<range.end).map {
+                TensorEntry(
+                    name: "blk.\($0 - 1).emulated", type: 24, dimensions: [shape.blockSize.rawValue],
+                    byteCount: shape.blockSize.rawValue, crc32: 0)
+            }
+            return BlockManifest(modelName: modelName, parameters: parameters, range: range, tensors: tensors)
+        }
+    }
+}
