@@ -1,10 +1,11 @@
 #!/bin/sh
-# Mutation check, by hand: applies each patch of Tests/Mutants/SUITE to a scratch copy of the sources, one at a time,
-# and expects the suite's tests to fail (or to hang, within LIMIT seconds). Exit status 1 if a mutant survives.
+# Mutation check, by hand: applies each patch of Tests/Mutants/SUITE to a scratch copy of the sources, one at
+# a time, and expects the suite's tests to fail (or to hang, within LIMIT seconds). Exit status 1 if a mutant
+# survives.
 #
 #   Scripts/mutants.sh dispatch [PATCH ...]
 #
-# With WITHOUT_INVARIANTS=1 the sources' own `checkInvariants` does nothing, so that only the tests can notice.
+# With WITHOUT_INVARIANTS=1 the sources' own `checkInvariants` does nothing, so that only tests can notice.
 set -eu
 
 limit=${LIMIT:-300}
@@ -73,7 +74,8 @@ for patch in "$@"; do
     else
         # The tests that noticed, or the trap of an invariant.
         by=$(sed -n -e 's/^✘ Test \([A-Za-z]*\)(.*failed after.*/\1/p' \
-            -e 's/.*Fatal error: /trap: /p' -e 's/.*Precondition failed: /trap: /p' log | sort -u | head -n 4 | paste -sd ' ' -)
+            -e 's/.*Fatal error: /trap: /p' -e 's/.*Precondition failed: /trap: /p' log |
+            sort -u | head -n 4 | paste -sd ' ' -)
         echo "killed    $name (${by:-no answer in $limit s})"
     fi
 done
