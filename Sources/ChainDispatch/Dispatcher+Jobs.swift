@@ -54,8 +54,7 @@ extension Dispatcher {
     }
 
     /// Starts a job that is on no list on a chain that has a free slot.
-    private mutating func start(_ slot: JobSlot, on chain: Int, at now: Instant, into actions: inout [Action])
-    {
+    mutating func start(_ slot: JobSlot, on chain: Int, at now: Instant, into actions: inout [Action]) {
         occupancy[chain].running += 1
         if !occupancy[chain].hasFreeSlot { open.remove(chain) }
         let (job, attempt) = jobs.start(slot, on: chain, at: now)

@@ -120,8 +120,8 @@ struct JobTable: Sendable {
 
     /// Slots of the running jobs whose chain satisfies `condition`, in order of arrival.
     ///
-    /// Searches all records, O(n + m log m) for `m` found: lists kept by chain would cost every start and every
-    /// completion more than the rare loss of a server saves.
+    /// Searches all records, O(n + m log m) for `m` found: lists kept by chain would cost every start and
+    /// every completion more than the rare loss of a server saves.
     func runningSlots(where condition: (_ chain: Int) -> Bool) -> [JobSlot] {
         records.indices
             .filter { records[$0].chain >= 0 && condition(Int(records[$0].chain)) }

@@ -193,7 +193,7 @@ struct Audit {
         for job in jobs {
             switch job.place {
             case .waiting: expect(mayRecover, "job \(job.id) waits for chains that cannot return")
-            case .running(let chain): expect(isAvailable(chain), "job \(job.id) runs on an unavailable chain")
+            case .running(let chain): expect(isAvailable(chain), "job \(job.id) runs on a lost chain")
             case .stopping: expect(false, "job \(job.id) should be abandoned")
             case .failing: expect(false, "job \(job.id) should be failed")
             }

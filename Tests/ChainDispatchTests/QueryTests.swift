@@ -86,7 +86,8 @@ import Testing
         var timeline = Timeline([chain(0)])
         timeline.play("1s arrive 1 -> start 1#1@0\n2s arrive 2 -> queue 2+0")
         #expect(
-            timeline.dispatcher.state(of: JobID(1)) == .running(attempt: 1, ChainIndex(0), since: .seconds(1))
+            timeline.dispatcher.state(of: JobID(1))
+                == .running(attempt: 1, ChainIndex(0), since: .seconds(1))
         )
         #expect(timeline.dispatcher.state(of: JobID(2)) == .waiting(attempts: 0, since: .seconds(2)))
         timeline.play("3s restart 0 -> abandon 1#1@0, queue 1+0")

@@ -1,0 +1,86 @@
+#!/bin/sh
+# Mutation check, by hand: applies each patch of Tests/Mutants/SUITE to a scratch copy of the sources, one at
+# a time, and expects the suite's tests to fail (or to hang, within LIMIT seconds). Exit status 1 if a mutant
+# survives.
+#
+#   Scripts/mutants.sh dispatch [PATCH ...]
+#
+# With WITHOUT_INVARIANTS=1 the sources' own `checkInvariants` does nothing, so that only tests can notice.
+set -eu
+
+limit=${LIMIT:-300}
+root=$(cd "$(dirname "$0")/.." && pwd)
+suite=${1:-}
+case $suite in
+dispatch) targets="ChainModel ChainDispatch" tests=ChainDispatchTests ;;
+*)
+    echo "usage: Scripts/mutants.sh dispatch [PATCH ...]" >&2
+    exit 2
+    ;;
+esac
+shift
+[ $# -gt 0 ] || set -- "$root/Tests/Mutants/$suite"/*.patch
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/Sources" "$scratch/Tests"
+
+# A package of the suite's targets alone, each depending on those before it.
+{
+    echo '// swift-tools-version: 6.2'
+    echo 'import PackageDescription'
+    echo 'let package = Package(name: "Mutants", platforms: [.macOS(.v15)], targets: ['
+    before=
+    for target in $targets; do
+        echo "    .target(name: \"$target\", dependencies: [$before]),"
+        before="$before\"$target\", "
+    done
+    echo "    .testTarget(name: \"$tests\", dependencies: [$before]),"
+    echo '], swiftLanguageModes: [.v6])'
+} >"$scratch/Package.swift"
+
+fresh() {
+    for target in $targets; do
+        rm -rf "$scratch/Sources/$target"
+        cp -R "$root/Sources/$target" "$scratch/Sources/$target"
+    done
+    [ -n "${WITHOUT_INVARIANTS:-}" ] || return 0
+    for file in $(grep -rl 'func checkInvariants() {' "$scratch/Sources"); do
+        sed 's/func checkInvariants() {/& if true { return }/' "$file" >file && mv file "$file"
+    done
+}
+
+cd "$scratch"
+fresh
+cp -R "$root/Tests/$tests" "Tests/$tests"
+echo "Building and testing the unchanged sources ..."
+if ! { swift build --build-tests && swift test --skip-build; } >log 2>&1; then
+    cat log >&2
+    echo "The unchanged sources do not pass." >&2
+    exit 1
+fi
+
+survivors=0
+for patch in "$@"; do
+    case $patch in /*) ;; *) patch=$OLDPWD/$patch ;; esac
+    fresh
+    name=$(basename "$patch" .patch)
+    if ! patch -s -p1 <"$patch" || ! swift build --build-tests >log 2>&1; then
+        echo "INVALID   $name: does not apply or build"
+        survivors=$((survivors + 1))
+    elif timeout "$limit" swift test --skip-build >log 2>&1; then
+        echo "SURVIVED  $name"
+        survivors=$((survivors + 1))
+    else
+        # The tests that noticed, or the trap of an invariant.
+        by=$(sed -n -e 's/^✘ Test \([A-Za-z]*\)(.*failed after.*/\1/p' \
+            -e 's/.*Fatal error: /trap: /p' -e 's/.*Precondition failed: /trap: /p' log |
+            sort -u | head -n 4 | paste -sd ' ' -)
+        echo "killed    $name (${by:-no answer in $limit s})"
+    fi
+done
+[ "$survivors" = 0 ] || {
+    echo "$survivors of $# mutants were not killed." >&2
+    exit 1
+}
+echo "All $# mutants were killed."
