@@ -19,13 +19,16 @@ public final class BlockServer: Sendable {
     private let queue = ComputeQueue()
     private let board = HealthBoard()
     private let state = Mutex(State.created)
+    private let stopped = Latch()
 
     private enum State {
         case created
         case starting
         case running(Running)
-        case stopping(EventLoopFuture<Void>)
+        case stopping
         case failed
+
+        var isStopping: Bool { if case .stopping = self { true } else { false } }
     }
 
     private struct Running: Sendable {
@@ -34,7 +37,6 @@ public final class BlockServer: Sendable {
         var ownGroup: MultiThreadedEventLoopGroup?
         var seat: NIOLoopBoundBox<OrchestratorSeat>
         var computeEnded: EventLoopFuture<Void>
-        var stopped: EventLoopPromise<Void>
     }
 
     /// - Parameters:
@@ -85,8 +87,7 @@ public final class BlockServer: Sendable {
         let computeEnded = startComputeThread(on: eventLoop)
         let running = Running(
             listener: listener, eventLoop: eventLoop, ownGroup: ownGroup, seat: seat,
-            computeEnded: computeEnded,
-            stopped: eventLoop.makePromise())
+            computeEnded: computeEnded)
         state.withLock { $0 = .running(running) }
         let port = listener.localAddress?.port ?? configuration.port
         logger.info("listening", metadata: ["host": "\(configuration.host)", "port": "\(port)"])
@@ -135,27 +136,21 @@ public final class BlockServer: Sendable {
 
     // MARK: Stopping
 
-    /// Returns when the server has stopped.
-    public func waitUntilStopped() async {
-        let stopped: EventLoopFuture<Void>? = state.withLock { state in
-            switch state {
-            case .running(let running): running.stopped.futureResult
-            case .stopping(let stopped): stopped
-            case .created, .starting, .failed: nil
-            }
-        }
-        try? await stopped?.get()
-    }
+    /// Returns when a server that was started has stopped.
+    public func waitUntilStopped() async { await stopped.wait() }
 
     /// Stops: no new connections or jobs, open jobs may finish until the deadline, then everything is closed.
     /// Returns when all is done. A second call waits for the first.
     public func shutdown(drainingFor deadline: ChainModel.Duration = .seconds(10)) async {
         let running: Running? = state.withLock { state in
             guard case .running(let running) = state else { return nil }
-            state = .stopping(running.stopped.futureResult)
+            state = .stopping
             return running
         }
-        guard let running else { return await waitUntilStopped() }
+        guard let running else {
+            if state.withLock({ $0.isStopping }) { await stopped.wait() }
+            return
+        }
         board.setDraining()
         logger.info("stopping", metadata: ["open_jobs": "\(board.current.openJobs)"])
         try? await running.listener.close().get()
@@ -163,9 +158,9 @@ public final class BlockServer: Sendable {
         await closeConnections(running)
         queue.add(.stop)
         try? await running.computeEnded.get()
-        logger.info("stopped")
-        running.stopped.succeed()
         try? await running.ownGroup?.shutdownGracefully()
+        logger.info("stopped")
+        stopped.open()
     }
 
     private func drain(_ running: Running, deadline: ChainModel.Duration) async {
@@ -187,5 +182,28 @@ public final class BlockServer: Sendable {
             EventLoopFuture.andAllComplete(seat.value.closeAll(), on: eventLoop)
         }
         try? await closed.get()
+    }
+}
+
+/// Opens once; whoever waits goes on then. Unlike a future it needs no event loop, which may be gone by then.
+private final class Latch: Sendable {
+    private let state = Mutex<(isOpen: Bool, waiting: [CheckedContinuation<Void, Never>])>((false, []))
+
+    func open() {
+        let waiting = state.withLock { state in
+            defer { state = (true, []) }
+            return state.waiting
+        }
+        for continuation in waiting { continuation.resume() }
+    }
+
+    func wait() async {
+        await withCheckedContinuation { continuation in
+            let isOpen = state.withLock { state in
+                if !state.isOpen { state.waiting.append(continuation) }
+                return state.isOpen
+            }
+            if isOpen { continuation.resume() }
+        }
     }
 }

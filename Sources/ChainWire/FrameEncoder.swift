@@ -201,7 +201,7 @@ extension ByteBuffer {
 
     /// A count in 32 bits; one that does not fit (no count of ours does not) is written as the largest that does.
     fileprivate mutating func writeCount(_ value: Int) {
-        writeInteger(UInt32(clamping: value), endianness: .little)
+        writeInteger(UInt32(clamping: min(value, Int(Int32.max))), endianness: .little)
     }
 
     fileprivate mutating func writeSize(_ value: Int) {
