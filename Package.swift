@@ -73,7 +73,6 @@ let package = Package(
         .testTarget(name: "ChainPlanningTests", dependencies: ["ChainPlanning", "ChainFormats"]),
         .testTarget(name: "ChainDispatchTests", dependencies: ["ChainDispatch"]),
         .testTarget(name: "ChainEngineTests", dependencies: ["ChainEngine"]),
-        .testTarget(name: "ChainWireTests", dependencies: ["ChainWire", .product(name: "NIOEmbedded", package: "swift-nio")]),
         .testTarget(name: "ChainNodeTests", dependencies: ["ChainNode", "ChainOrchestrator"]),
         .testTarget(name: "ChainOrchestratorTests", dependencies: ["ChainOrchestrator", "ChainNode"]),
     ],

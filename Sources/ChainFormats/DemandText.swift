@@ -1,3 +1,5 @@
+import ChainModel
+
 /// Demand given on a command line, with the units of a cluster file.
 public enum DemandText {
     /// Why a text is no demand, and what to write instead.
@@ -20,5 +22,14 @@ public enum DemandText {
             throw Invalid(description: "load target: `\(text)` is not between 0 and 1: write for example 0.7")
         }
         return value
+    }
+
+    /// Bytes of a size such as `40 GB`.
+    public static func size(_ text: String) throws(Invalid) -> ByteCount {
+        do {
+            return try Quantity.size(text)
+        } catch {
+            throw Invalid(description: "memory: \(error.problem): \(error.mend)")
+        }
     }
 }

@@ -18,6 +18,20 @@ enum CommandFailure {
         }
     }
 
+    /// As `invalidInput`, for commands that wait. Errors of usage keep their own message.
+    static func reporting(_ body: () async throws -> Void) async throws {
+        do {
+            try await body()
+        } catch let code as ExitCode {
+            throw code
+        } catch let error as ValidationError {
+            throw error
+        } catch {
+            warn("error: \(error)")
+            throw invalidInput
+        }
+    }
+
     static func warn(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
 
     /// Text to standard output, or to standard error when standard output is for a program.

@@ -1,15 +1,35 @@
+import ChainEngine
 import ChainFormats
 import ChainModel
 
+/// Tokens reserved for a job when a cluster file does not say `max_sequence_length`: this many, or the model's own
+/// length where that is less.
+let defaultSequenceLength = 2048
+
 /// Reads what the planner needs to know from a model file.
 func modelShape(of reference: GGUFReference) throws -> ModelShape {
-    throw UnreadableModel(path: reference.path)
+    try modelShape(of: LlamaFile(path: reference.path), reference)
 }
 
-/// A model file that this build cannot read.
-struct UnreadableModel: Error, CustomStringConvertible {
+func modelShape(of file: LlamaFile, _ reference: GGUFReference) throws -> ModelShape {
+    let length = try sequenceLength(of: file, reference)
+    var shape = file.shape(name: reference.name ?? file.name, sequenceLength: length)
+    if let computeSize = reference.computeSize { shape.computeSize = computeSize }
+    return shape
+}
+
+func sequenceLength(of file: LlamaFile, _ reference: GGUFReference) throws -> Int {
+    let longest = file.parameters.contextLength
+    let wanted = reference.maxSequenceLength ?? min(longest, defaultSequenceLength)
+    guard wanted <= longest else { throw SequenceTooLong(path: reference.path, wanted: wanted, longest: longest) }
+    return wanted
+}
+
+struct SequenceTooLong: Error, CustomStringConvertible {
     var path: String
+    var wanted: Int
+    var longest: Int
     var description: String {
-        "\(path): reading GGUF comes with the engine; give the model's shape in numbers"
+        "model.max_sequence_length is \(wanted), but \(path) was trained for \(longest) tokens; give at most that"
     }
 }

@@ -202,7 +202,12 @@ actor Conductor {
                     "attempt": "\(attempt)",
                 ])
             // The loss first: it moves every job of the server, this one too, and makes this attempt's end stale.
-            if case .closed = error { markLost(server, link: nil, reason: error.description) }
+            switch error {
+            case .closed, .unreachable, .timedOut, .malformed, .versionMismatch:
+                if let link = servers[server.rawValue].link { Task { await link.shutdown() } }
+                markLost(server, link: nil, reason: error.description)
+            case .refused, .wrongModel: break
+            }
             post(.jobFailed(id, attempt: attempt, retryable: true))
         case .failed(let message):
             record.events.yield(.failed(.internal(message: message)))

@@ -130,7 +130,8 @@ final class ModelEndsQueue: @unchecked Sendable {
 /// states carry token and position, which the emulated engines raise by 1 for every block, so that a job that did not
 /// pass through every block exactly once is noticed.
 package struct EmulatedFrontend: ModelFrontend {
-    package let width = 8
+    package static let width = 8
+    package var width: Int { Self.width }
     package let vocabularySize = 257
     package let defaultOutputTokens: Int?
     private let blockCount: Int

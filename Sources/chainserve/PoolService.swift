@@ -1,0 +1,91 @@
+import ChainFormats
+import ChainModel
+import ChainOrchestrator
+import ChainPlanning
+import Foundation
+import Logging
+import NIOPosix
+import Synchronization
+
+/// A pool in service: orchestrator and gateway over running block servers. What `up` and `serve` have in common.
+struct PoolService {
+    let orchestrator: Orchestrator
+    let gatewayConfiguration: GatewayConfiguration
+    let logger: Logger
+    let console: Console
+
+    init(
+        pool: ServicePool, cluster: Cluster, plan: Plan, addresses: [ServerAddress], service: ServiceOptions,
+        threads: Int, logger: Logger, console: Console
+    ) throws {
+        var configuration = OrchestratorConfiguration(
+            cluster: cluster, plan: plan, sequenceLength: pool.sequenceLength, addresses: addresses,
+            threads: pool.file.servers.map(\.threads),
+            modelRoot: pool.modelPath.map { ($0 as NSString).lastPathComponent } ?? pool.shape.name)
+        configuration.queueLimit = service.queueLimit
+        configuration.maximumAttempts = service.maximumAttempts
+        let names = cluster.servers.map(\.name)
+        let progress = LoadProgressLines(names: names, console: console)
+        orchestrator = try Orchestrator(
+            configuration: configuration, frontend: try pool.frontend(threads: threads), source: try pool.source,
+            group: MultiThreadedEventLoopGroup.singleton, logger: logger
+        ) { server, text in progress.show(server, text) }
+        gatewayConfiguration = service.gateway
+        self.logger = logger
+        self.console = console
+    }
+
+    /// Runs the servers' keepers and the gateway, and `body` once both are ready; then drains and stops everything.
+    /// - Parameter body: given the port of the gateway. Its return ends the service.
+    func run(_ body: @escaping @Sendable (_ port: Int) async throws -> Void) async throws {
+        let orchestrator = orchestrator
+        let gateway = Gateway(service: orchestrator, configuration: gatewayConfiguration, logger: logger)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            defer { group.cancelAll() }
+            group.addTask { await orchestrator.run() }
+            try await orchestrator.waitUntilReady()
+            let (ports, announced) = AsyncStream.makeStream(of: Int.self)
+            group.addTask {
+                defer { announced.finish() }
+                try await gateway.run { announced.yield($0) }
+            }
+            var found: Int?
+            for await port in ports {
+                found = port
+                break
+            }
+            guard let port = found else {
+                // The gateway ended before it listened: its error is the reason.
+                try await group.next()
+                try await group.next()
+                return
+            }
+            try await body(port)
+            await orchestrator.cancelAll()
+        }
+    }
+}
+
+/// Prints what servers do while they load, no line twice.
+final class LoadProgressLines: Sendable {
+    private let names: [String]
+    private let console: Console
+    private let last = Mutex<[Int: String]>([:])
+
+    init(names: [String], console: Console) {
+        self.names = names
+        self.console = console
+    }
+
+    func show(_ server: ServerIndex, _ text: String) {
+        // Percentages only in steps of 25, so that a log stays readable.
+        if let percent = text.split(separator: "(").last?.split(separator: " ").first.flatMap({ Int($0) }),
+            text.hasSuffix("%)"), percent % 25 != 0
+        {
+            return
+        }
+        let isNew = last.withLock { $0.updateValue(text, forKey: server.rawValue) != text }
+        guard isNew else { return }
+        console.say("  \(names[server.rawValue]): \(text)")
+    }
+}

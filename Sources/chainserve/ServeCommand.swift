@@ -1,0 +1,46 @@
+import ArgumentParser
+import ChainFormats
+import ChainPlanning
+import Foundation
+
+/// `chainserve serve`: the orchestrator over block servers that are running.
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Compose running block servers and serve the OpenAI API over them, until stopped.")
+
+    @Argument(help: "The cluster file; every server needs an address and times.")
+    var file: String
+
+    @OptionGroup var service: ServiceArguments
+
+    func run() async throws {
+        let console = Console()
+        let signals = SignalWaiter([SIGTERM, SIGINT])
+        try await CommandFailure.reporting {
+            let pool = try ServicePool(
+                try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
+            let addresses = try pool.addresses()
+            guard pool.hasTimes else { throw ServiceError.noTimes(file) }
+            let cluster = try pool.cluster()
+            let plan = try Planner.plan(cluster, options: service.planning)
+            console.out(PlanReport.text(plan, cluster: cluster, width: CommandFailure.width))
+            for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }
+            let running = try PoolService(
+                pool: pool, cluster: cluster, plan: plan, addresses: addresses,
+                service: service.options(defaultPort: ServiceArguments.defaultPort), threads: service.headThreads,
+                logger: service.logger, console: console)
+            let host = service.host
+            try await running.run { port in
+                console.say("serving \(pool.announcement) at http://\(host):\(port)/v1")
+                await signals.wait()
+                console.say("stopping")
+            }
+        }
+    }
+}
+
+extension ServicePool {
+    /// The model's name, and that it is emulated where it is.
+    var announcement: String { shape.name + (isEmulated ? " (EMULATED: no model is computed)" : "") }
+}

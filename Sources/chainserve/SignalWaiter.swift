@@ -1,0 +1,25 @@
+@preconcurrency import Dispatch
+import Foundation
+
+/// Turns signals into something to wait for, instead of ending the process.
+final class SignalWaiter: Sendable {
+    private let stream: AsyncStream<Int32>
+    private let sources: [any DispatchSourceSignal]
+
+    init(_ signals: [Int32]) {
+        let (stream, continuation) = AsyncStream.makeStream(of: Int32.self)
+        self.stream = stream
+        sources = signals.map { number in
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { continuation.yield(number) }
+            source.resume()
+            return source
+        }
+    }
+
+    /// Returns at the next of the signals.
+    func wait() async {
+        for await _ in stream { return }
+    }
+}
