@@ -13,6 +13,8 @@ cache=${CHAINSERVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/chainserve}
 say() { printf 'chainserve set-up: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+command -v swift >/dev/null || die "a Swift 6.3 toolchain is needed: see https://www.swift.org/install"
+
 link() {  # link TARGET: point .native at it, and drop build products made against another one
   if [ "$(readlink "$root/.native" 2>/dev/null)" != "$1" ]; then
     rm -rf "$root/.native"

@@ -66,26 +66,25 @@ struct PoolService {
     }
 }
 
-/// Prints what servers do while they load, no line twice.
+/// Prints what servers do while they load, when it takes long: a line for a server at most every two seconds.
 final class LoadProgressLines: Sendable {
     private let names: [String]
     private let console: Console
-    private let last = Mutex<[Int: String]>([:])
+    private let shownAt: Mutex<[ContinuousClock.Instant]>
+    private static let interval = Swift.Duration.seconds(2)
 
     init(names: [String], console: Console) {
         self.names = names
         self.console = console
+        shownAt = Mutex([ContinuousClock.Instant](repeating: .now, count: names.count))
     }
 
     func show(_ server: ServerIndex, _ text: String) {
-        // Percentages only in steps of 25, so that a log stays readable.
-        if let percent = text.split(separator: "(").last?.split(separator: " ").first.flatMap({ Int($0) }),
-            text.hasSuffix("%)"), percent % 25 != 0
-        {
-            return
+        let isDue = shownAt.withLock { times in
+            guard ContinuousClock.now - times[server.rawValue] > Self.interval else { return false }
+            times[server.rawValue] = .now
+            return true
         }
-        let isNew = last.withLock { $0.updateValue(text, forKey: server.rawValue) != text }
-        guard isNew else { return }
-        console.say("  \(names[server.rawValue]): \(text)")
+        if isDue { console.say("  \(names[server.rawValue]): \(text)") }
     }
 }

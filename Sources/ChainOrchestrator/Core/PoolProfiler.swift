@@ -188,16 +188,17 @@ package struct PoolProfiler {
             fitError: error, samples: count)
     }
 
-    /// Fits `features`, or the `simpler` ones when those are not determined.
+    /// Fits `features`, or the `simpler` ones, without communication, when those are not determined or would make
+    /// some time negative.
     private static func fit(
         _ targets: [Double], _ features: [[Double]], orElse simpler: [[Double]]
     ) -> (coefficients: [Double], error: Double) {
         for rows in [features, simpler] {
-            if let found = LeastSquares.fit(rows: rows, targets: targets) {
+            if let found = LeastSquares.fit(rows: rows, targets: targets), found.allSatisfy({ $0 >= 0 }) {
                 return (found, LeastSquares.relativeError(rows: rows, targets: targets, coefficients: found))
             }
         }
-        // Too little was measured to tell anything apart: everything counts for the blocks.
+        // Nothing can be told apart: everything counts for the blocks.
         let perBlock = zip(targets, features).map { $0 / $1[1] }.reduce(0, +) / Double(max(1, targets.count))
         return ([perBlock, 0], 0)
     }

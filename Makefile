@@ -1,0 +1,33 @@
+# The two commands: `make run` and `make test`. Both install what is missing first; see README.md.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+export PKG_CONFIG_PATH := $(CURDIR)/.native/lib/pkgconfig:$(PKG_CONFIG_PATH)
+# Compute threads of several servers on one machine must not spin against each other.
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: run build test setup lint mutants clean
+
+run: build
+	@.build/release/chainserve up
+
+build: setup
+	@echo "building chainserve (release; the first time takes some minutes)" >&2
+	@swift build -c release --product chainserve
+
+test: setup
+	@echo "building the tests (debug; the first time takes some minutes)" >&2
+	@swift build --build-tests
+	@.build/debug/chainserve fetch >/dev/null
+	@swift test --skip-build
+
+setup:
+	@Scripts/native.sh
+
+lint:
+	@swift format lint --strict --recursive Package.swift Sources Tests
+
+mutants: setup
+	@Scripts/mutants.sh
+
+clean:
+	@rm -rf .build .native
