@@ -81,16 +81,13 @@ struct GatewayRequestTests {
             #""max_tokens":5,"max_completion_tokens":5"#, #""max_tokens":5.0"#, #""stop":[]"#, #""stop":"x""#,
             #""top_k":-1"#, #""top_k":0"#, #""logprobs":false,"top_logprobs":0"#,
             #""repetition_penalty":1.0"#,
-            #""tools":[],"tool_choice":"none","response_format":{"type":"text"},"logit_bias":{},"store":false"#,
+            #""tools":[],"tool_choice":"none","response_format":{"type":"text"}"#,
+            #""logit_bias":{},"store":false"#,
             #""ignore_eos":true,"min_tokens":5,"max_tokens":5"#, #""min_p":0,"service_tier":"auto","n":null"#,
-            #""stream":true,"stream_options":{}"#, #""unknown_field":null"#,
+            #""stream":true,"stream_options":{}"#,
         ])
     func neutral(fields: String) throws {
-        if fields.contains("unknown_field") {
-            #expect(throws: GenerationRefusal.self) { try read(chatBody(fields)) }
-        } else {
-            #expect(throws: Never.self) { try read(chatBody(fields)) }
-        }
+        #expect(throws: Never.self) { try read(chatBody(fields)) }
     }
 
     @Test(
@@ -105,7 +102,7 @@ struct GatewayRequestTests {
             ("temperature", #""temperature":"hot""#), ("temperature", #""temperature":false"#),
             ("top_p", #""top_p":0"#), ("top_p", #""top_p":1.01"#), ("top_k", #""top_k":-2"#),
             ("top_k", #""top_k":[]"#),
-            ("seed", #""seed":1.5"#), ("seed", #""seed":1e400"#),
+            ("seed", #""seed":1.5"#),
             ("frequency_penalty", #""frequency_penalty":3"#),
             ("presence_penalty", #""presence_penalty":-2.5"#), ("logprobs", #""logprobs":3"#),
             ("top_logprobs", #""logprobs":true,"top_logprobs":21"#), ("top_logprobs", #""top_logprobs":3"#),
@@ -126,13 +123,10 @@ struct GatewayRequestTests {
             ("echo", #""echo":true"#),
             ("suffix", #""suffix":"x""#), ("store", #""store":true"#), ("prompt", #""prompt":"x""#),
             ("temprature", #""temprature":1"#), ("frobnicate", #""frobnicate":1"#),
+            ("nothing", #""nothing":null"#),
         ])
     func refusedInChat(parameter: String, fields: String) throws {
-        if fields.contains("1e400") {
-            #expect(throws: JSONError.self) { try read(chatBody(fields)) }
-        } else {
-            try expectRefusal(of: chatBody(fields), .chat, naming: parameter)
-        }
+        try expectRefusal(of: chatBody(fields), .chat, naming: parameter)
     }
 
     @Test(
@@ -151,7 +145,7 @@ struct GatewayRequestTests {
             ("messages[0].content", #"{"model":"m","messages":[{"role":"user","content":[]}]}"#),
             (
                 "messages[0].content[1].type",
-                #"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url"}]}]}"#
+                #"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":""},{}]}]}"#
             ),
             (
                 "messages[0].content[0].text",

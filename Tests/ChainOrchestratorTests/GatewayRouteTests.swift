@@ -149,15 +149,15 @@ struct GatewayRouteTests {
     func portInUse() async throws {
         try await withGateway(ScriptedService()) { port in
             let error = await #expect(throws: GatewayError.self) {
-                try await withGateway(ScriptedService(), { $0.port = port }) { _ in }
+                try await withGateway(ScriptedService(), configured { $0.port = port }) { _ in }
             }
             #expect(error == .portInUse(port: port))
             #expect(error?.description == "port \(port) is in use; choose another with --port")
             await #expect(throws: GatewayError.self) {
-                try await withGateway(ScriptedService(), { $0.host = "192.0.2.1" }) { _ in }
+                try await withGateway(ScriptedService(), configured { $0.host = "192.0.2.1" }) { _ in }
             }
             await #expect(throws: GatewayError.self) {
-                try await withGateway(ScriptedService(), { $0.host = "no such host" }) { _ in }
+                try await withGateway(ScriptedService(), configured { $0.host = "no such host" }) { _ in }
             }
         }
     }

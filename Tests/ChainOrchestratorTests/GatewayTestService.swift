@@ -16,6 +16,11 @@ final class ScriptedService: GenerationService {
         var open: [String: Feed] = [:]
         var readiness = Readiness.ready
         var refusal: GenerationRefusal?
+        var refusals: [GenerationRefusal?] = []
+
+        mutating func nextRefusal() -> GenerationRefusal? {
+            refusals.isEmpty ? refusal : refusals.removeFirst()
+        }
     }
 
     let modelCard: ModelCard
@@ -39,9 +44,12 @@ final class ScriptedService: GenerationService {
     func set(_ readiness: Readiness) { state.withLock { $0.readiness = readiness } }
     func refuse(_ refusal: GenerationRefusal?) { state.withLock { $0.refusal = refusal } }
 
-    /// Waits, for five seconds at most, until the jobs with these identifiers have been given up.
+    /// What the next submissions meet, in turn; `nil` accepts.
+    func refuseNext(_ refusals: [GenerationRefusal?]) { state.withLock { $0.refusals = refusals } }
+
+    /// Waits, for 20 seconds at most, until the jobs with these identifiers have been given up.
     func waitForCancellation(of ids: Set<String>) async throws -> Bool {
-        for _ in 0..<500 {
+        for _ in 0..<2000 {
             if ids.isSubset(of: cancelled) { return true }
             try await Task.sleep(for: .milliseconds(10))
         }
@@ -82,7 +90,7 @@ final class ScriptedService: GenerationService {
     func readiness() async -> Readiness { state.withLock { $0.readiness } }
 
     func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
-        if let refusal = state.withLock({ $0.refusal }) { throw refusal }
+        if let refusal = state.withLock({ $0.nextRefusal() }) { throw refusal }
         let id = request.requestID
         let (stream, feed) = GenerationStream.makeStream(promptTokens: promptTokens) { [weak self] in
             _ = self?.end(id)
@@ -145,11 +153,9 @@ final class ScriptedService: GenerationService {
 
 /// Serves on a free port while `body` runs, then stops and waits for it.
 func withGateway(
-    _ service: ScriptedService, _ configure: (inout GatewayConfiguration) -> Void = { _ in },
+    _ service: ScriptedService, _ configuration: GatewayConfiguration = GatewayConfiguration(port: 0),
     _ body: (_ port: Int) async throws -> Void
 ) async throws {
-    var configuration = GatewayConfiguration(port: 0)
-    configure(&configuration)
     let gateway = Gateway(
         service: service, configuration: configuration,
         logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
@@ -158,7 +164,7 @@ func withGateway(
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask {
             defer { continuation.finish() }
-            try await gateway.run { continuation.yield($0) }
+            try await gateway.run(onReady: { continuation.yield($0) })
         }
         for await port in ports {
             do {
@@ -172,6 +178,12 @@ func withGateway(
         }
         try await group.waitForAll()
     }
+}
+
+func configured(_ change: (inout GatewayConfiguration) -> Void) -> GatewayConfiguration {
+    var configuration = GatewayConfiguration(port: 0)
+    change(&configuration)
+    return configuration
 }
 
 /// A chat request's body, with more fields put in.

@@ -38,7 +38,7 @@ struct AnswerDelivery: Sendable {
                 case .token(let token, let piece):
                     text += piece
                     tokens.append(token)
-                case .ended(let token, let piece, let ending, _):
+                case .ended(let token, let piece, let ending):
                     entry.leave()
                     text += piece
                     if let token { tokens.append(token) }
@@ -53,51 +53,30 @@ struct AnswerDelivery: Sendable {
 
     /// Sends the answer as server-sent events. Returns when all is said or the client is gone.
     func stream(to output: inout any ResponseBodyWriter) async throws {
-        var progress = AnswerProgress(promptTokens: stream.promptTokens, stop: stop)
-        var isFirst = true
-        var textOffset = 0
-        var wasSilent = true
-        try await withSignals(tickEvery: pingInterval) { signals in
+        var answer = StreamedAnswer(
+            writer: writer, progress: AnswerProgress(promptTokens: stream.promptTokens, stop: stop))
+        // By the time the last parts are sent, the job is over and its identifier free.
+        let lastParts: [ByteBuffer] = try await withSignals(tickEvery: pingInterval) { signals in
+            var isSilent = true
             for await signal in signals {
                 switch signal {
-                case .disconnected: return
+                case .disconnected: return []
                 case .tick:
-                    if wasSilent { try await output.write(AnswerWriter.ping) }
-                    wasSilent = true
-                    continue
+                    if isSilent { try await output.write(AnswerWriter.ping) }
+                    isSilent = true
                 case .event(let event):
-                    switch progress.advance(event) {
-                    case .nothing: continue
-                    case .token(let token, let text):
-                        try await output.write(
-                            writer.chunk(
-                                text: text, token: token, isFirst: isFirst, textOffset: textOffset,
-                                usage: progress.usage))
-                        isFirst = false
-                        wasSilent = false
-                        textOffset += token.text.unicodeScalars.count
-                    case .ended(let token, let text, let ending, let isCutShort):
-                        if isCutShort { stream.cancel() }
-                        entry.leave()
-                        var parts: [ByteBuffer] = []
-                        if token != nil || !text.isEmpty {
-                            parts.append(
-                                writer.chunk(
-                                    text: text, token: token, isFirst: isFirst, textOffset: textOffset,
-                                    usage: ending.usage))
-                            isFirst = false
-                        }
-                        parts.append(writer.lastChunk(ending, isFirst: isFirst))
-                        if let usage = writer.usageChunk(ending.usage) { parts.append(usage) }
-                        parts.append(AnswerWriter.done)
-                        return try await output.write(contentsOf: parts)
-                    case .failed(let failure):
-                        return try await output.write(writer.errorEvent(APIError(failure)))
+                    let parts = answer.advance(event)
+                    if answer.isComplete { return parts }
+                    for part in parts {
+                        try await output.write(part)
+                        isSilent = false
                     }
                 }
             }
-            try await output.write(writer.errorEvent(APIError(Self.endedEarly)))
+            return [writer.errorEvent(APIError(Self.endedEarly))]
         }
+        entry.leave()
+        try await output.write(contentsOf: lastParts)
     }
 
     /// Why there is no next signal: the gateway stops, or the service did not say how the job ended.

@@ -1,3 +1,5 @@
+import NIOCore
+
 /// What becomes of one job's events on their way to the client: text held back for stop sequences, counts,
 /// and how it ends. Pure: whole and streamed answers are driven by the same steps.
 struct AnswerProgress {
@@ -8,7 +10,7 @@ struct AnswerProgress {
         case token(GeneratedToken, text: String)
         /// The last text, and how the answer ended. After a stop sequence the job is still running: cancel
         /// it.
-        case ended(GeneratedToken?, text: String, AnswerWriter.Ending, isCutShort: Bool)
+        case ended(GeneratedToken?, text: String, AnswerWriter.Ending)
         case failed(GenerationFailure)
     }
 
@@ -40,7 +42,7 @@ struct AnswerProgress {
             guard filter.isStopped else { return .token(token, text: text) }
             let ending = AnswerWriter.Ending(
                 reason: .stop, usage: usage, clampedFrom: nil, chain: chain, attempts: attempts)
-            return .ended(token, text: text, ending, isCutShort: true)
+            return .ended(token, text: text, ending)
         case .finished(let result):
             let text = filter.feed(result.trailingText)
             let ending = AnswerWriter.Ending(
@@ -49,8 +51,52 @@ struct AnswerProgress {
                     promptTokens: result.promptTokens, completionTokens: result.completionTokens),
                 clampedFrom: result.reason == .length && !filter.isStopped ? result.clampedFrom : nil,
                 chain: result.chain, attempts: result.attempts)
-            return .ended(nil, text: text + filter.finish(), ending, isCutShort: false)
+            return .ended(nil, text: text + filter.finish(), ending)
         case .failed(let failure): return .failed(failure)
         }
+    }
+}
+
+/// Turns one job's events into the chunks of a stream. Pure: events in, bytes out.
+struct StreamedAnswer {
+    private let writer: AnswerWriter
+    private var progress: AnswerProgress
+    private var isFirst = true
+    /// Characters of the answer so far, those held back included.
+    private var textOffset = 0
+    /// All is said; nothing may be sent any more.
+    private(set) var isComplete = false
+
+    init(writer: AnswerWriter, progress: AnswerProgress) {
+        self.writer = writer
+        self.progress = progress
+    }
+
+    /// What is to be sent now.
+    mutating func advance(_ event: GenerationEvent) -> [ByteBuffer] {
+        switch progress.advance(event) {
+        case .nothing: return []
+        case .token(let token, let text): return [chunk(text, token, progress.usage)]
+        case .ended(let token, let text, let ending):
+            isComplete = true
+            var parts: [ByteBuffer] = []
+            if token != nil || !text.isEmpty { parts.append(chunk(text, token, ending.usage)) }
+            parts.append(writer.lastChunk(ending, isFirst: isFirst))
+            if let usage = writer.usageChunk(ending.usage) { parts.append(usage) }
+            return parts + [AnswerWriter.done]
+        case .failed(let failure):
+            isComplete = true
+            return [writer.errorEvent(APIError(failure))]
+        }
+    }
+
+    private mutating func chunk(
+        _ text: String, _ token: GeneratedToken?, _ usage: AnswerWriter.Usage
+    ) -> ByteBuffer {
+        defer {
+            isFirst = false
+            textOffset += token?.text.unicodeScalars.count ?? 0
+        }
+        return writer.chunk(text: text, token: token, isFirst: isFirst, textOffset: textOffset, usage: usage)
     }
 }
