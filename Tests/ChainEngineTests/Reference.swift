@@ -25,6 +25,7 @@ final class ReferenceModel {
     init?(path: String, threads: Int32 = 1, contextLength: UInt32 = 2048, sequences: UInt32 = 1) {
         llama_log_set({ _, _, _ in }, nil)
         llama_backend_init()
+        _ = GGMLDevice.available
         var modelParameters = llama_model_default_params()
         modelParameters.n_gpu_layers = 0
         guard let model = llama_model_load_from_file(path, modelParameters) else { return nil }
@@ -73,14 +74,39 @@ final class ReferenceModel {
     }
 }
 
-func argmax(_ values: some Collection<Float>) -> Int32 {
-    var best: Int32 = 0
-    var largest = -Float.infinity
-    for (index, value) in values.enumerated() where value > largest {
-        largest = value
-        best = Int32(index)
+/// Index of the largest value, the first of equal ones.
+func argmax(_ values: [Float]) -> Int32 {
+    values.withUnsafeBufferPointer { buffer in
+        guard let base = buffer.baseAddress else { return 0 }
+        var best = 0
+        var index = 1
+        while index < buffer.count {
+            if base[index] > base[best] { best = index }
+            index += 1
+        }
+        return Int32(best)
     }
-    return best
+}
+
+/// Whether all values are equal to the last bit.
+func identical(_ left: [[Float]], _ right: [[Float]]) -> Bool {
+    left.count == right.count
+        && zip(left, right).allSatisfy { pair in
+            pair.0.count == pair.1.count
+                && pair.0.withUnsafeBytes { leftBytes in
+                    pair.1.withUnsafeBytes { rightBytes in
+                        leftBytes.count == 0
+                            || memcmp(leftBytes.baseAddress!, rightBytes.baseAddress!, leftBytes.count) == 0
+                    }
+                }
+        }
+}
+
+/// The largest difference between values of the same place.
+func distance(_ left: [[Float]], _ right: [[Float]]) -> Float {
+    zip(left, right).reduce(0) { largest, pair in
+        zip(pair.0, pair.1).reduce(largest) { max($0, abs($1.0 - $1.1)) }
+    }
 }
 
 /// Block servers in one process: engines over ranges of a file.
@@ -142,10 +168,13 @@ final class InProcessPool {
         var hidden = try ends.embed(tokens)
         for hop in path.hops {
             hidden = try engines[hop.engine].run([
-                EngineStep(job: job, position: position, tokenCount: tokens.count, hidden: hidden)
+                EngineStep(
+                    job: job, position: position, tokenCount: tokens.count, hidden: hidden,
+                    lastRowOnly: engines[hop.engine].limits.range.end > file.parameters.blockCount)
             ])[0]
         }
-        return Array(hidden.suffix(ends.width))
+        precondition(hidden.count == ends.width)
+        return hidden
     }
 
     /// Greedy generation with prompt steps of 512 tokens, alone on the engines.
