@@ -63,14 +63,43 @@ final class ReferenceModel {
                 llama_decode(context, llama_batch_get_one($0.baseAddress, Int32($0.count)))
             }
             precondition(status == 0, "llama_decode failed: \(status)")
-            let logits = Array(
-                UnsafeBufferPointer(start: llama_get_logits_ith(context, -1), count: vocabularySize))
+            let logits = logits(at: -1)
             let token = argmax(logits)
             all.append(logits)
             tokens.append(token)
             next = [token]
         }
         return (tokens, all)
+    }
+
+    /// The logits after `tokens`, one of each sequence, in one call of `llama_decode`; the prompts are decoded before,
+    /// one by one.
+    /// - Precondition: the model was made for as many sequences.
+    func batched(prompts: [[Int32]], tokens: [Int32]) -> [[Float]] {
+        llama_memory_clear(llama_get_memory(context), true)
+        for (sequence, prompt) in prompts.enumerated() {
+            decode(prompt.enumerated().map { ($1, $0, sequence) }, outputs: prompt.count - 1)
+        }
+        decode(zip(prompts, tokens).enumerated().map { ($1.1, $1.0.count, $0) }, outputs: 0)
+        return prompts.indices.map { logits(at: Int32($0)) }
+    }
+
+    private func decode(_ entries: [(token: Int32, position: Int, sequence: Int)], outputs first: Int) {
+        var batch = llama_batch_init(Int32(entries.count), 0, 1)
+        defer { llama_batch_free(batch) }
+        batch.n_tokens = Int32(entries.count)
+        for (index, entry) in entries.enumerated() {
+            batch.token[index] = entry.token
+            batch.pos[index] = Int32(entry.position)
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index]![0] = Int32(entry.sequence)
+            batch.logits[index] = index >= first ? 1 : 0
+        }
+        precondition(llama_decode(context, batch) == 0, "llama_decode failed")
+    }
+
+    private func logits(at index: Int32) -> [Float] {
+        Array(UnsafeBufferPointer(start: llama_get_logits_ith(context, index), count: vocabularySize))
     }
 }
 
@@ -200,5 +229,27 @@ final class InProcessPool {
             }
         }
         return (tokens, all)
+    }
+
+    /// The logits after `tokens`, one of each job, carried along `path` in one step; the prompts are computed before,
+    /// one by one.
+    func batched(_ path: Path, prompts: [[Int32]], tokens: [Int32]) throws -> [[Float]] {
+        let jobs = try prompts.map { prompt in
+            let job = try open(path)
+            _ = try step(job, path, tokens: prompt, position: 0)
+            return job
+        }
+        defer { for job in jobs { close(job) } }
+        var hidden = try tokens.prefix(jobs.count).map { try ends.embed([$0]) }
+        for hop in path.hops {
+            hidden = try engines[hop.engine].run(
+                jobs.indices.map {
+                    EngineStep(
+                        job: jobs[$0], position: prompts[$0].count, tokenCount: 1, hidden: hidden[$0])
+                })
+        }
+        let all = try ends.logits(hidden.flatMap { $0 })
+        let size = ends.vocabularySize
+        return jobs.indices.map { Array(all[$0 * size..<($0 + 1) * size]) }
     }
 }

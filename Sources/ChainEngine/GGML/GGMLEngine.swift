@@ -98,6 +98,16 @@ public final class GGMLEngine: BlockEngine {
         BlockGraph(jobs: jobs, blocks: blocks, ropeFactors: ropeFactors, arena: arena, parameters: parameters)
     }
 
+    /// Bytes of compute buffers that a step of these jobs takes; nothing is allocated.
+    func bufferSize(for jobs: [GraphJob]) -> Int {
+        let step = graph(for: jobs)
+        var needed = 0
+        guard let type = device.bufferType, let planner = ggml_gallocr_new(type) else { return 0 }
+        defer { ggml_gallocr_free(planner) }
+        ggml_gallocr_reserve_n_size(planner, step.graph, nil, nil, &needed)
+        return needed
+    }
+
     // MARK: - Jobs
 
     public func open(_ job: EngineJobID, firstBlock: Int, blockCount: Int) throws(EngineError) {
