@@ -16,12 +16,21 @@ public struct EngineStep: Sendable {
     public var tokenCount: Int
     /// Hidden states entering the job's first block: row-major `[tokenCount][width]`.
     public var hidden: [Float]
+    /// Only the last token's hidden state leaves, `[1][width]`: all that the output head asks of the model's last block.
+    ///
+    /// To be set wherever the range ends the model. libllama computes the last feed-forward network for that row alone
+    /// too, and some kernels of ggml sum one row in another order than several: without it the logits after a prompt
+    /// may differ from libllama's in the last bits. It also spares the answer of a long prompt's rows.
+    public var lastRowOnly: Bool
 
-    public init(job: EngineJobID, position: Int, tokenCount: Int, hidden: [Float]) {
+    public init(
+        job: EngineJobID, position: Int, tokenCount: Int, hidden: [Float], lastRowOnly: Bool = false
+    ) {
         self.job = job
         self.position = position
         self.tokenCount = tokenCount
         self.hidden = hidden
+        self.lastRowOnly = lastRowOnly
     }
 }
 
@@ -68,7 +77,8 @@ public protocol BlockEngine: AnyObject {
     func close(_ job: EngineJobID)
 
     /// Carries all `steps` (distinct jobs, at most `limits.stepTokens` tokens together) through their blocks in one
-    /// pass and returns the hidden states leaving the range, in the order of `steps`, shaped as their inputs.
+    /// pass and returns the hidden states leaving the range, in the order of `steps`: `[tokenCount][width]` each, or
+    /// `[1][width]` where only the last row was asked for.
     /// - Throws: `EngineError` before any state is changed when a step does not fit the job's state.
     func run(_ steps: [EngineStep]) throws(EngineError) -> [[Float]]
 }

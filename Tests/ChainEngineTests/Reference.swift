@@ -25,6 +25,7 @@ final class ReferenceModel {
     init?(path: String, threads: Int32 = 1, contextLength: UInt32 = 2048, sequences: UInt32 = 1) {
         llama_log_set({ _, _, _ in }, nil)
         llama_backend_init()
+        _ = GGMLDevice.available
         var modelParameters = llama_model_default_params()
         modelParameters.n_gpu_layers = 0
         guard let model = llama_model_load_from_file(path, modelParameters) else { return nil }
@@ -62,8 +63,7 @@ final class ReferenceModel {
                 llama_decode(context, llama_batch_get_one($0.baseAddress, Int32($0.count)))
             }
             precondition(status == 0, "llama_decode failed: \(status)")
-            let logits = Array(
-                UnsafeBufferPointer(start: llama_get_logits_ith(context, -1), count: vocabularySize))
+            let logits = logits(at: -1)
             let token = argmax(logits)
             all.append(logits)
             tokens.append(token)
@@ -71,16 +71,71 @@ final class ReferenceModel {
         }
         return (tokens, all)
     }
+
+    /// The logits after `tokens`, one of each sequence, in one call of `llama_decode`; the prompts are decoded before,
+    /// one by one.
+    /// - Precondition: the model was made for as many sequences.
+    func batched(prompts: [[Int32]], tokens: [Int32]) -> [[Float]] {
+        llama_memory_clear(llama_get_memory(context), true)
+        for (sequence, prompt) in prompts.enumerated() {
+            decode(prompt.enumerated().map { ($1, $0, sequence) }, outputs: prompt.count - 1)
+        }
+        decode(zip(prompts, tokens).enumerated().map { ($1.1, $1.0.count, $0) }, outputs: 0)
+        return prompts.indices.map { logits(at: Int32($0)) }
+    }
+
+    private func decode(_ entries: [(token: Int32, position: Int, sequence: Int)], outputs first: Int) {
+        var batch = llama_batch_init(Int32(entries.count), 0, 1)
+        defer { llama_batch_free(batch) }
+        batch.n_tokens = Int32(entries.count)
+        for (index, entry) in entries.enumerated() {
+            batch.token[index] = entry.token
+            batch.pos[index] = Int32(entry.position)
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index]![0] = Int32(entry.sequence)
+            batch.logits[index] = index >= first ? 1 : 0
+        }
+        precondition(llama_decode(context, batch) == 0, "llama_decode failed")
+    }
+
+    private func logits(at index: Int32) -> [Float] {
+        Array(UnsafeBufferPointer(start: llama_get_logits_ith(context, index), count: vocabularySize))
+    }
 }
 
-func argmax(_ values: some Collection<Float>) -> Int32 {
-    var best: Int32 = 0
-    var largest = -Float.infinity
-    for (index, value) in values.enumerated() where value > largest {
-        largest = value
-        best = Int32(index)
+/// Index of the largest value, the first of equal ones.
+func argmax(_ values: [Float]) -> Int32 {
+    values.withUnsafeBufferPointer { buffer in
+        guard let base = buffer.baseAddress else { return 0 }
+        var best = 0
+        var index = 1
+        while index < buffer.count {
+            if base[index] > base[best] { best = index }
+            index += 1
+        }
+        return Int32(best)
     }
-    return best
+}
+
+/// Whether all values are equal to the last bit.
+func identical(_ left: [[Float]], _ right: [[Float]]) -> Bool {
+    left.count == right.count
+        && zip(left, right).allSatisfy { pair in
+            pair.0.count == pair.1.count
+                && pair.0.withUnsafeBytes { leftBytes in
+                    pair.1.withUnsafeBytes { rightBytes in
+                        leftBytes.count == 0
+                            || memcmp(leftBytes.baseAddress!, rightBytes.baseAddress!, leftBytes.count) == 0
+                    }
+                }
+        }
+}
+
+/// The largest difference between values of the same place.
+func distance(_ left: [[Float]], _ right: [[Float]]) -> Float {
+    zip(left, right).reduce(0) { largest, pair in
+        zip(pair.0, pair.1).reduce(largest) { max($0, abs($1.0 - $1.1)) }
+    }
 }
 
 /// Block servers in one process: engines over ranges of a file.
@@ -142,10 +197,13 @@ final class InProcessPool {
         var hidden = try ends.embed(tokens)
         for hop in path.hops {
             hidden = try engines[hop.engine].run([
-                EngineStep(job: job, position: position, tokenCount: tokens.count, hidden: hidden)
+                EngineStep(
+                    job: job, position: position, tokenCount: tokens.count, hidden: hidden,
+                    lastRowOnly: engines[hop.engine].limits.range.end > file.parameters.blockCount)
             ])[0]
         }
-        return Array(hidden.suffix(ends.width))
+        precondition(hidden.count == ends.width)
+        return hidden
     }
 
     /// Greedy generation with prompt steps of 512 tokens, alone on the engines.
@@ -171,5 +229,27 @@ final class InProcessPool {
             }
         }
         return (tokens, all)
+    }
+
+    /// The logits after `tokens`, one of each job, carried along `path` in one step; the prompts are computed before,
+    /// one by one.
+    func batched(_ path: Path, prompts: [[Int32]], tokens: [Int32]) throws -> [[Float]] {
+        let jobs = try prompts.map { prompt in
+            let job = try open(path)
+            _ = try step(job, path, tokens: prompt, position: 0)
+            return job
+        }
+        defer { for job in jobs { close(job) } }
+        var hidden = try tokens.prefix(jobs.count).map { try ends.embed([$0]) }
+        for hop in path.hops {
+            hidden = try engines[hop.engine].run(
+                jobs.indices.map {
+                    EngineStep(
+                        job: jobs[$0], position: prompts[$0].count, tokenCount: 1, hidden: hidden[$0])
+                })
+        }
+        let all = try ends.logits(hidden.flatMap { $0 })
+        let size = ends.vocabularySize
+        return jobs.indices.map { Array(all[$0 * size..<($0 + 1) * size]) }
     }
 }

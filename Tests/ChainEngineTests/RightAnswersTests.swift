@@ -76,7 +76,9 @@ struct RightAnswersTests {
         for round in 0..<32 {
             let logits = try pool.ends.logits(last.flatMap { $0 })
             let size = pool.ends.vocabularySize
-            for index in 0..<8 { texts[index].append(argmax(logits[index * size..<(index + 1) * size])) }
+            for index in 0..<8 {
+                texts[index].append(argmax(Array(logits[index * size..<(index + 1) * size])))
+            }
             if round == 31 { break }
             var hidden = try texts.map { try pool.ends.embed([$0[round]]) }
             for engine in [0, 2, 1] {

@@ -11,6 +11,11 @@ struct GraphJob {
     var position: Int
     /// The job's cache units, one for each of its blocks from `entry` on.
     var units: [Int]
+    /// Only the hidden state of the last token leaves the range.
+    var lastRowOnly = false
+
+    /// Tokens whose hidden states leave the range.
+    var leavingTokens: Int { lastRowOnly ? 1 : tokens }
 
     /// Cache rows that attention reads: what is filled after this step, in whole granules.
     var attendedRows: Int { EngineMemory.rows(sequenceLength: position + tokens) }
@@ -33,7 +38,9 @@ struct BlockGraph {
     let rows: Tensor
     /// Causal mask of each job: `[attendedRows, tokens]`, 16-bit floats.
     let masks: [Tensor]
-    /// Leaving hidden states: `[width, T]`.
+    /// Columns that leave the range, 32-bit integers; `nil` when all do.
+    let leaving: Tensor?
+    /// Leaving hidden states: `[width, leaving tokens]`.
     let output: Tensor
 
     /// - Parameter jobs: sorted by `entry`.
@@ -55,11 +62,13 @@ struct BlockGraph {
         let hidden = input(GGML_TYPE_F32, [parameters.embeddingWidth, total])
         positions = input(GGML_TYPE_I32, [total])
         rows = input(GGML_TYPE_I64, [total, blocks.count])
+        let leavingTokens = jobs.reduce(0) { $0 + $1.leavingTokens }
+        leaving = leavingTokens < total ? input(GGML_TYPE_I32, [leavingTokens]) : nil
         masks = jobs.map { input(GGML_TYPE_F16, [$0.attendedRows, $0.tokens]) }
         var builder = BlockGraphBuilder(
             context: context.pointer, graph: graph, parameters: parameters, arena: arena,
-            ropeFactors: ropeFactors,
-            jobs: jobs, positions: positions, rows: rows, masks: masks)
+            ropeFactors: ropeFactors, jobs: jobs, positions: positions, rows: rows, masks: masks,
+            leaving: leaving)
         output = builder.build(blocks: blocks, hidden: hidden)
         self.context = context
         self.graph = graph
@@ -78,6 +87,7 @@ private struct BlockGraphBuilder {
     let positions: Tensor
     let rows: Tensor
     let masks: [Tensor]
+    let leaving: Tensor?
 
     private var width: Int64 { Int64(parameters.embeddingWidth) }
     private var headSize: Int64 { Int64(parameters.headSize) }
@@ -97,7 +107,9 @@ private struct BlockGraphBuilder {
                 current = current.map { ggml_concat(context, $0, joining, 1) } ?? joining
             }
             if let entering = current {
-                current = block(weights, index: index, entering, jobs: activeJobs, tokens: activeTokens)
+                current = block(
+                    weights, index: index, entering, jobs: activeJobs, tokens: activeTokens,
+                    leaving: index == blocks.count - 1 ? leaving : nil)
             }
         }
         guard let output = current else { preconditionFailure("no job enters the range") }
@@ -106,14 +118,21 @@ private struct BlockGraphBuilder {
         return output
     }
 
-    /// A block over the first `jobs` jobs: `[width, tokens]` to the same shape.
+    /// A block over the first `jobs` jobs: `[width, tokens]` to the same shape, or to the columns `leaving` alone, which
+    /// part from the others after the attention.
     private func block(
-        _ weights: BlockWeights, index: Int, _ entering: Tensor, jobs count: Int, tokens: Int
+        _ weights: BlockWeights, index: Int, _ entering: Tensor, jobs count: Int, tokens: Int,
+        leaving: Tensor?
     ) -> Tensor {
         let normed = norm(entering, weights.attentionNorm)
         let attended = attention(weights, index: index, normed, jobs: count, tokens: tokens)
-        let projected = plus(ggml_mul_mat(context, weights.attentionOutput, attended), weights.outputBias)
-        let middle = ggml_add(context, projected, entering)!
+        var projected = plus(ggml_mul_mat(context, weights.attentionOutput, attended), weights.outputBias)
+        var residual = entering
+        if let leaving {
+            projected = ggml_get_rows(context, projected, leaving)
+            residual = ggml_get_rows(context, residual, leaving)
+        }
+        let middle = ggml_add(context, projected, residual)!
         let inner = norm(middle, weights.feedForwardNorm)
         let up = plus(ggml_mul_mat(context, weights.up, inner), weights.upBias)
         let gate = plus(ggml_mul_mat(context, weights.gate, inner), weights.gateBias)

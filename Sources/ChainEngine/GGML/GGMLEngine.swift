@@ -98,6 +98,16 @@ public final class GGMLEngine: BlockEngine {
         BlockGraph(jobs: jobs, blocks: blocks, ropeFactors: ropeFactors, arena: arena, parameters: parameters)
     }
 
+    /// Bytes of compute buffers that a step of these jobs takes; nothing is allocated.
+    func bufferSize(for jobs: [GraphJob]) -> Int {
+        let step = graph(for: jobs)
+        var needed = 0
+        guard let type = device.bufferType, let planner = ggml_gallocr_new(type) else { return 0 }
+        defer { ggml_gallocr_free(planner) }
+        ggml_gallocr_reserve_n_size(planner, step.graph, nil, nil, &needed)
+        return needed
+    }
+
     // MARK: - Jobs
 
     public func open(_ job: EngineJobID, firstBlock: Int, blockCount: Int) throws(EngineError) {
@@ -126,7 +136,7 @@ public final class GGMLEngine: BlockEngine {
         let sorted = order.map { index in
             GraphJob(
                 entry: entries[index].entry, tokens: steps[index].tokenCount, position: steps[index].position,
-                units: entries[index].units)
+                units: entries[index].units, lastRowOnly: steps[index].lastRowOnly)
         }
         let step = graph(for: sorted)
         guard ggml_gallocr_alloc_graph(allocator, step.graph) else {
@@ -140,7 +150,7 @@ public final class GGMLEngine: BlockEngine {
         var results = [[Float]](repeating: [], count: steps.count)
         var offset = 0
         for index in order {
-            let count = steps[index].hidden.count
+            let count = (steps[index].lastRowOnly ? 1 : steps[index].tokenCount) * limits.width
             let bytes = count * MemoryLayout<Float>.size
             results[index] = [Float](unsafeUninitializedCapacity: count) { buffer, filled in
                 ggml_backend_tensor_get(step.output, buffer.baseAddress, offset, bytes)
@@ -184,36 +194,48 @@ public final class GGMLEngine: BlockEngine {
             ggml_backend_tensor_set(step.hidden, values, offset, bytes)
             offset += bytes
         }
+        let rowCount = arena.rows
         var positions: [Int32] = []
-        for job in jobs { positions += (job.position..<job.position + job.tokens).map(Int32.init) }
-        ggml_backend_tensor_set(step.positions, positions, 0, total * MemoryLayout<Int32>.size)
+        var leaving: [Int32] = []
         // Rows of blocks before a job's first are never read: the views take the active prefix only.
         var rows = [Int64](repeating: 0, count: total * blocks.count)
-        var column = 0
         for job in jobs {
+            let column = positions.count
+            positions.append(contentsOf: Int32(job.position)..<Int32(job.position + job.tokens))
+            let end = Int32(positions.count)
+            leaving.append(contentsOf: end - Int32(job.leavingTokens)..<end)
             for (depth, unit) in job.units.enumerated() {
                 let start = (job.entry + depth) * total + column
-                for token in 0..<job.tokens {
-                    rows[start + token] = Int64(unit * arena.rows + job.position + token)
-                }
+                let first = unit * rowCount + job.position
+                for token in 0..<job.tokens { rows[start + token] = Int64(first + token) }
             }
-            column += job.tokens
         }
+        ggml_backend_tensor_set(step.positions, positions, 0, total * MemoryLayout<Int32>.size)
         ggml_backend_tensor_set(step.rows, rows, 0, rows.count * MemoryLayout<Int64>.size)
+        if let columns = step.leaving {
+            ggml_backend_tensor_set(columns, leaving, 0, leaving.count * MemoryLayout<Int32>.size)
+        }
         for (job, mask) in zip(jobs, step.masks) { fill(mask, job) }
     }
 
     /// Token at position `p` sees rows `0…p`: 0 there, −∞ elsewhere.
     private func fill(_ mask: Tensor, _ job: GraphJob) {
-        let hiddenBits: UInt16 = 0xFC00  // −∞ as a 16-bit float
         let width = job.attendedRows
-        var bits = [UInt16](repeating: hiddenBits, count: width * job.tokens)
-        for token in 0..<job.tokens {
-            let start = token * width
-            for row in start...start + job.position + token { bits[row] = 0 }
+        let bits = [UInt16](unsafeUninitializedCapacity: width * job.tokens) { buffer, filled in
+            guard let base = buffer.baseAddress else { return }
+            for token in 0..<job.tokens {
+                let row = base + token * width
+                let seen = job.position + token + 1
+                row.initialize(repeating: 0, count: seen)
+                (row + seen).initialize(repeating: Self.hiddenBits, count: width - seen)
+            }
+            filled = width * job.tokens
         }
         ggml_backend_tensor_set(mask, bits, 0, bits.count * MemoryLayout<UInt16>.size)
     }
+
+    /// −∞ as a 16-bit float.
+    private static let hiddenBits: UInt16 = 0xFC00
 
     // MARK: - Checks
 

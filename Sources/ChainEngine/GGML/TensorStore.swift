@@ -93,7 +93,9 @@ struct BlockWeights {
     var gateBias: Tensor?
     var upBias: Tensor?
     var downBias: Tensor?
+}
 
+extension BlockWeights {
     /// - Parameter block: 1-based.
     /// - Throws: `EngineError.modelFile` when a tensor of the block is not in the store.
     init(block: Int, in store: TensorStore) throws(EngineError) {

@@ -127,11 +127,12 @@ extension LlamaFile {
     }
 
     /// Types that ggml stores but does not multiply by.
-    private static func unusableMatrixType(_ type: UInt32) -> String? {
-        let integers = [
+    static func unusableMatrixType(_ type: UInt32) -> String? {
+        let unusable = [
             GGML_TYPE_I8, GGML_TYPE_I16, GGML_TYPE_I32, GGML_TYPE_I64, GGML_TYPE_F64, GGML_TYPE_Q8_1,
+            GGML_TYPE_Q8_K,
         ]
-        guard integers.contains(where: { $0.rawValue == type }) else { return nil }
+        guard unusable.contains(where: { $0.rawValue == type }) else { return nil }
         return
             "matrices of type \(String(cString: ggml_type_name(ggml_type(rawValue: type)))) cannot be multiplied"
     }
