@@ -14,7 +14,9 @@ import Testing
     @Test func disconnectFreesUnits() async throws {
         try await withServer { test in
             let link = try await test.connectLoaded()
-            for job in 1...3 { try await link.open(job: EngineJobID(UInt64(job)), firstBlock: 1, blockCount: 4) }
+            for job in 1...3 {
+                try await link.open(job: EngineJobID(UInt64(job)), firstBlock: 1, blockCount: 4)
+            }
             #expect(try await link.ping().unitsUsed == 12)
             await link.shutdown()
             await test.waitForNoJobs()
@@ -193,11 +195,14 @@ import Testing
     @Test func closedConnectionFailsAllCalls() async throws {
         try await withServer { test in
             let link = try await test.connectLoaded()
-            for job in 1...4 { try await link.open(job: EngineJobID(UInt64(job)), firstBlock: 1, blockCount: 4) }
+            for job in 1...4 {
+                try await link.open(job: EngineJobID(UInt64(job)), firstBlock: 1, blockCount: 4)
+            }
             test.probe.closeGate()
             let steps = (1...4).map { job in
                 Task {
-                    try await link.step(job: EngineJobID(UInt64(job)), position: 0, tokenCount: 1, hidden: row)
+                    try await link.step(
+                        job: EngineJobID(UInt64(job)), position: 0, tokenCount: 1, hidden: row)
                 }
             }
             await eventually("all steps are there") { test.server.health.queueDepth == 4 }
@@ -222,7 +227,9 @@ import Testing
             try await link.open(job: EngineJobID(1), firstBlock: 1, blockCount: 4)
             async let stopping: Void = test.server.shutdown(drainingFor: .seconds(60))
             await eventually("the link hears of it") { link.isDraining }
-            let error = await linkError { try await link.open(job: EngineJobID(2), firstBlock: 1, blockCount: 4) }
+            let error = await linkError {
+                try await link.open(job: EngineJobID(2), firstBlock: 1, blockCount: 4)
+            }
             #expect(error?.refusalCode == .draining)
             #expect(try await link.ping().state == .draining)
             let result = try await link.step(job: EngineJobID(1), position: 0, tokenCount: 1, hidden: row)
@@ -245,11 +252,14 @@ import Testing
                 $0.heartbeat = .milliseconds(40)
                 $0.silenceLimit = .milliseconds(400)
             }
-            for job in 1...4 { try await link.open(job: EngineJobID(UInt64(job)), firstBlock: 1, blockCount: 4) }
+            for job in 1...4 {
+                try await link.open(job: EngineJobID(UInt64(job)), firstBlock: 1, blockCount: 4)
+            }
             test.probe.closeGate()
             let steps = (1...4).map { job in
                 Task {
-                    try await link.step(job: EngineJobID(UInt64(job)), position: 0, tokenCount: 1, hidden: row)
+                    try await link.step(
+                        job: EngineJobID(UInt64(job)), position: 0, tokenCount: 1, hidden: row)
                 }
             }
             // Three steps of 32 bytes pass the bound; the fourth, and every ping, stay unread until it is free.
@@ -269,6 +279,7 @@ import Testing
         _ port: Int, _ change: (inout LinkTimeouts) -> Void = { _ in }
     ) async throws -> NodeLink {
         var timeouts = LinkTimeouts()
+        timeouts.silenceLimit = .seconds(60)
         change(&timeouts)
         return try await NodeLink.connect(
             host: "127.0.0.1", port: port, on: MultiThreadedEventLoopGroup.singleton, timeouts: timeouts,
@@ -285,7 +296,8 @@ import Testing
     }
 
     @Test func somethingElseAnswers() async throws {
-        let server = try await RawServer.start { _ in [ByteBuffer(string: "HTTP/1.1 400 Bad Request\r\n\r\n")] }
+        let server = try await RawServer.start { _ in [ByteBuffer(string: "HTTP/1.1 400 Bad Request\r\n\r\n")]
+        }
         guard case .malformed? = await linkError({ _ = try await connect(server.port) }) else {
             Issue.record("a web server was taken for a block server")
             return
@@ -295,7 +307,9 @@ import Testing
 
     @Test func nobodyAnswers() async throws {
         let server = try await RawServer.start { _ in [] }
-        let error = await linkError { _ = try await connect(server.port) { $0.connect = .milliseconds(1000) } }
+        let error = await linkError {
+            _ = try await connect(server.port) { $0.connect = .milliseconds(1000) }
+        }
         #expect(error == .timedOut("the server did not introduce itself"))
         await server.stop()
     }
@@ -328,7 +342,8 @@ import Testing
                 return [encoder.bytes(of: .helloReply(reply))]
             case .load(let request):
                 let report = LoadedReport(
-                    load: request.load, firstBlock: 1, blockCount: 4, width: 8, unitCount: 4, sequenceLength: 512,
+                    load: request.load, firstBlock: 1, blockCount: 4, width: 8, unitCount: 4,
+                    sequenceLength: 512,
                     stepTokens: 512, memoryUsed: .zero, isEmulated: false, wasLoaded: false)
                 return [encoder.bytes(of: .loaded(report))]
             case .step(var piece):
@@ -359,7 +374,8 @@ import Testing
             var configuration = test.server.configuration
             configuration.port = test.port
             let second = BlockServer(
-                configuration: configuration, openLocalModel: { _ throws(EngineError) in throw .modelFile("") },
+                configuration: configuration,
+                openLocalModel: { _ throws(EngineError) in throw .modelFile("") },
                 makeEngine: { _, _, limits, _ throws(EngineError) in
                     EmulatedEngine(limits: limits, profile: .instant)
                 }, logger: quietLogger)

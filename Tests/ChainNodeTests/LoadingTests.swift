@@ -147,7 +147,9 @@ import Testing
             let manifest = model.manifest()
             let failing = MemoryModel(manifest, faults: .init(readsUntilFailure: 5))
             var link = try await test.connect()
-            let error = await linkError { _ = try await link.load(assignment(manifest), rangeSource: failing) }
+            let error = await linkError {
+                _ = try await link.load(assignment(manifest), rangeSource: failing)
+            }
             #expect(error == .refused(.storage, "the model cannot be read: the disk is gone"))
             #expect(link.closed != nil)
             link = try await connectAgain(test)
@@ -195,7 +197,8 @@ import Testing
             client.send(
                 .load(
                     LoadRequest(
-                        load: 1, unitCount: 4, sequenceLength: 256, stepTokens: 8, computeSize: .zero, threads: 0,
+                        load: 1, unitCount: 4, sequenceLength: 256, stepTokens: 8, computeSize: .zero,
+                        threads: 0,
                         manifest: json)))
             // A piece whose own checksum is wrong, in a frame whose checksum is right: asked for again, twice.
             var requests = 0
@@ -203,7 +206,8 @@ import Testing
                 if case .rangeRequest(let request) = message {
                     requests += 1
                     #expect(request.fromOffset == 0)
-                    let piece = RangePiece(load: 1, offset: 0, crc32: 1, bytes: ByteBuffer(repeating: 0, count: 99))
+                    let piece = RangePiece(
+                        load: 1, offset: 0, crc32: 1, bytes: ByteBuffer(repeating: 0, count: 99))
                     client.send(.rangePiece(piece))
                 }
                 if case .loadRefused(_, let refusal) = message {
