@@ -98,6 +98,36 @@ struct OverflowRecursion {
         advanceTransform(places: places)
     }
 
+    /// The number of waiting places behind the chains so far that minimises `E[N] + o/μ_{l+1}`: what is passed on costs as
+    /// if it always found the next chain free. Ties: the smallest number.
+    /// - Complexity: O(w).
+    func cheapestPlaces(after threshold: Int, nextRate: Double, atMost largest: Int) -> Int {
+        let ratio = arrivalRate / rate
+        let full = fullProbability
+        var before = 1.0
+        var weight = full
+        var jobs = meanJobs
+        var best = 0
+        var bestCost = meanJobs + arrivalRate * full / nextRate
+        guard full > 0, bestCost.isFinite else { return 0 }
+        for places in 1...largest {
+            weight *= ratio
+            jobs += weight * Double(capacity + threshold - 1 + places)
+            before += weight
+            if before > 0x1p600 {
+                weight /= 0x1p600
+                jobs /= 0x1p600
+                before /= 0x1p600
+            }
+            let cost = (jobs + arrivalRate * weight / nextRate) / before
+            if cost < bestCost {
+                bestCost = cost
+                best = places
+            }
+        }
+        return best
+    }
+
     /// The endless queue behind the last chain.
     func finish(threshold: Int) -> ExactAnalysis {
         let load = arrivalRate / chains.totalRate
