@@ -68,13 +68,15 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
-        .testTarget(name: "ChainModelTests", dependencies: ["ChainModel"]),
-        .testTarget(name: "ChainFormatsTests", dependencies: ["ChainFormats"]),
         .testTarget(name: "ChainPlanningTests", dependencies: ["ChainPlanning", "ChainFormats"]),
         .testTarget(name: "ChainDispatchTests", dependencies: ["ChainDispatch"]),
         .testTarget(name: "ChainEngineTests", dependencies: ["ChainEngine"]),
+        .testTarget(
+            name: "ChainWireTests", dependencies: ["ChainWire", .product(name: "NIOEmbedded", package: "swift-nio")]),
         .testTarget(name: "ChainNodeTests", dependencies: ["ChainNode", "ChainOrchestrator"]),
-        .testTarget(name: "ChainOrchestratorTests", dependencies: ["ChainOrchestrator", "ChainNode"]),
+        .testTarget(
+            name: "ChainOrchestratorTests",
+            dependencies: ["ChainOrchestrator", "ChainNode", "ChainPlanning", "ChainEngine", "CLlama"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -27,7 +27,7 @@ public struct DispatchChain: Hashable, Sendable {
 }
 
 /// Which free chain, if any, the head of the queue takes.
-public enum DispatchRule: Hashable, Sendable {
+public enum DispatchPolicy: Hashable, Sendable {
     /// Join the Fastest Free Chain (Algorithm 3): the fastest free chain, at once.
     case jffc
     /// The fastest free chain `l` for which at least `n_l` jobs wait, the head included; else wait for a
@@ -48,9 +48,9 @@ public struct DispatcherConfiguration: Hashable, Sendable {
     public var queueLimit: Int
     /// Starts a job gets before it is given up, at least 1.
     public var maximumAttempts: Int
-    public var rule: DispatchRule
+    public var rule: DispatchPolicy
 
-    public init(queueLimit: Int = 256, maximumAttempts: Int = 3, rule: DispatchRule = .jffc) {
+    public init(queueLimit: Int = 256, maximumAttempts: Int = 3, rule: DispatchPolicy = .jffc) {
         self.queueLimit = queueLimit
         self.maximumAttempts = maximumAttempts
         self.rule = rule

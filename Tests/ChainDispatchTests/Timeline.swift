@@ -16,7 +16,7 @@ struct Timeline {
     private(set) var now = Instant.origin
 
     init(
-        _ chains: [DispatchChain], queueLimit: Int = 256, attempts: Int = 3, rule: DispatchRule = .jffc,
+        _ chains: [DispatchChain], queueLimit: Int = 256, attempts: Int = 3, rule: DispatchPolicy = .jffc,
         allReady: Bool = true
     ) {
         let serverCount = (chains.flatMap(\.servers).map(\.rawValue).max() ?? -1) + 1

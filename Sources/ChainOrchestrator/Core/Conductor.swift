@@ -51,7 +51,7 @@ actor Conductor {
         self.frontend = frontend
         self.logger = logger
         let plan = configuration.plan
-        var rule = ChainDispatch.DispatchRule.jffc
+        var rule = DispatchPolicy.jffc
         if plan.dispatch.thresholds.contains(where: { $0 > 1 }) {
             rule = .jffcWait(thresholds: plan.dispatch.thresholds)
         }
