@@ -1,16 +1,9 @@
 import Hummingbird
 import NIOCore
+import Synchronization
 
 /// Carries one job's events to its client, and gives the job up when the client goes away.
 struct AnswerDelivery: Sendable {
-    /// What wakes a delivery.
-    private enum Signal: Sendable {
-        case event(GenerationEvent)
-        /// The ping interval has passed again.
-        case tick
-        case disconnected
-    }
-
     struct Whole: Sendable {
         var body: [UInt8]
         var ending: AnswerWriter.Ending
@@ -30,24 +23,21 @@ struct AnswerDelivery: Sendable {
         var progress = AnswerProgress(promptTokens: stream.promptTokens, stop: stop)
         var text = ""
         var tokens: [GeneratedToken] = []
-        return try await withSignals(tickEvery: nil) { signals in
-            for await signal in signals {
-                guard case .event(let event) = signal else { throw GenerationFailure.cancelled }
-                switch progress.advance(event) {
-                case .nothing: break
-                case .token(let token, let piece):
-                    text += piece
-                    tokens.append(token)
-                case .ended(let token, let piece, let ending):
-                    entry.leave()
-                    text += piece
-                    if let token { tokens.append(token) }
-                    let body = writer.whole(text: text, tokens: tokens, ending: ending)
-                    return Whole(body: body, ending: ending)
-                case .failed(let failure): throw failure
-                }
+        defer { entry.leave() }
+        return try await follow(pingInterval: nil) { event in
+            switch progress.advance(event) {
+            case .nothing: return nil
+            case .token(let token, let piece):
+                text += piece
+                tokens.append(token)
+                return nil
+            case .ended(let token, let piece, let ending):
+                text += piece
+                if let token { tokens.append(token) }
+                return Whole(
+                    body: writer.whole(text: text, tokens: tokens, ending: ending), ending: ending)
+            case .failed(let failure): throw failure
             }
-            throw Self.endedEarly
         }
     }
 
@@ -55,70 +45,55 @@ struct AnswerDelivery: Sendable {
     func stream(to output: inout any ResponseBodyWriter) async throws {
         var answer = StreamedAnswer(
             writer: writer, progress: AnswerProgress(promptTokens: stream.promptTokens, stop: stop))
-        // By the time the last parts are sent, the job is over and its identifier free.
-        let lastParts: [ByteBuffer] = try await withSignals(tickEvery: pingInterval) { signals in
-            var isSilent = true
-            for await signal in signals {
-                switch signal {
-                case .disconnected: return []
-                case .tick:
-                    if isSilent { try await output.write(AnswerWriter.ping) }
-                    isSilent = true
-                case .event(let event):
-                    let parts = answer.advance(event)
-                    if answer.isComplete { return parts }
-                    for part in parts {
-                        try await output.write(part)
-                        isSilent = false
-                    }
-                }
+        var lastParts: [ByteBuffer]
+        do {
+            lastParts = try await follow(pingInterval: pingInterval) { event in
+                let parts = answer.advance(event)
+                if answer.isComplete { return parts }
+                for part in parts { try await output.write(part) }
+                return nil
             }
-            return [writer.errorEvent(APIError(Self.endedEarly))]
+        } catch let failure as GenerationFailure {
+            lastParts = [writer.errorEvent(APIError(failure))]
         }
+        // By now the job is over and its identifier free, also after a stop sequence.
         entry.leave()
         try await output.write(contentsOf: lastParts)
     }
 
-    /// Why there is no next signal: the gateway stops, or the service did not say how the job ended.
-    private static var endedEarly: GenerationFailure {
-        Task.isCancelled
-            ? .unavailable(message: "the service is stopping")
-            : .internal(message: "the answer ended without a result")
-    }
-
-    /// Runs `body` over the job's events, ticks and the client's disconnect in one sequence. However `body`
-    /// ends, the job is given up unless it has ended by itself.
-    private func withSignals<Result>(
-        tickEvery interval: Swift.Duration?, _ body: (AsyncStream<Signal>) async throws -> Result
+    /// Hands the job's events to `handle` until it has a result. However this ends, the job is given up
+    /// unless it has ended by itself.
+    private func follow<Result>(
+        pingInterval: Swift.Duration?, _ handle: (GenerationEvent) async throws -> Result?
     ) async throws -> Result {
-        let (signals, continuation) = AsyncStream.makeStream(of: Signal.self)
+        let client = ClientPresence()
         let stream = stream
-        channel.onClientDisconnect {
+        channel.onClientDisconnect(pingInterval: pingInterval.map { TimeAmount($0) }, ping: AnswerWriter.ping)
+        {
             // At once, even while a write to the client waits for it to read.
+            client.leave()
             stream.cancel()
-            continuation.yield(.disconnected)
         }
-        return try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                defer { continuation.finish() }
-                for await event in stream.events {
-                    continuation.yield(.event(event))
-                    if event.isLast { return }
-                }
-                stream.cancel()
-            }
-            if let interval {
-                group.addTask {
-                    while true {
-                        try await Task.sleep(for: interval)
-                        continuation.yield(.tick)
-                    }
-                }
-            }
-            defer { group.cancelAll() }
-            return try await body(signals)
+        var hasEnded = false
+        defer { if !hasEnded { stream.cancel() } }
+        for await event in stream.events {
+            if client.isGone { break }
+            hasEnded = event.isLast
+            if let result = try await handle(event) { return result }
         }
+        if client.isGone { throw GenerationFailure.cancelled }
+        throw Task.isCancelled
+            ? GenerationFailure.unavailable(message: "the service is stopping")
+            : GenerationFailure.internal(message: "the answer ended without a result")
     }
+}
+
+/// Whether the client is still there; told by the connection, read by the delivery.
+private final class ClientPresence: Sendable {
+    private let hasLeft = Atomic(false)
+
+    var isGone: Bool { hasLeft.load(ordering: .relaxed) }
+    func leave() { hasLeft.store(true, ordering: .relaxed) }
 }
 
 extension GenerationEvent {

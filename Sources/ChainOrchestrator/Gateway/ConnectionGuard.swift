@@ -17,6 +17,9 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Travels outbound through the channel to set the watch for the request in progress.
     struct Watch: Sendable {
+        /// How often to say `ping` while nothing else is said; `nil` for a response that is no stream.
+        var pingInterval: TimeAmount?
+        var ping: ByteBuffer
         var onDisconnect: @Sendable () -> Void
     }
 
@@ -24,6 +27,9 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private let writeTimeout: TimeAmount
     private let bodyLimit: Int
     private var watch: Watch?
+    private var nextPing: Scheduled<Void>?
+    /// Nothing was sent since the last ping was due.
+    private var isSilent = true
     private var isGone = false
     private var isReadingRequest = false
     private var bodyDeadline: Scheduled<Void>?
@@ -55,7 +61,14 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             context.triggerUserOutboundEvent(event, promise: promise)
             return
         }
-        if isGone { watch.onDisconnect() } else { self.watch = watch }
+        if isGone {
+            watch.onDisconnect()
+        } else {
+            self.watch = watch
+            isSilent = true
+            nextPing?.cancel()
+            schedulePing(context)
+        }
         promise?.succeed()
     }
 
@@ -74,8 +87,28 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private func disconnected() {
         isGone = true
         let watch = self.watch
-        self.watch = nil
+        endWatch()
         watch?.onDisconnect()
+    }
+
+    private func endWatch() {
+        watch = nil
+        nextPing?.cancel()
+        nextPing = nil
+    }
+
+    // MARK: Nothing to say
+
+    private func schedulePing(_ context: ChannelHandlerContext) {
+        guard let watch, let interval = watch.pingInterval else { return }
+        nextPing = context.eventLoop.assumeIsolated().scheduleTask(in: interval) {
+            // A client that does not read needs no more to read.
+            if self.isSilent, context.channel.isWritable {
+                context.writeAndFlush(self.wrapOutboundOut(.body(watch.ping)), promise: nil)
+            }
+            self.isSilent = true
+            self.schedulePing(context)
+        }
     }
 
     // MARK: The client sends slowly
@@ -113,8 +146,9 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     // MARK: The client does not read
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        isSilent = false
         // Once answered, whether the client stays no longer matters to the request.
-        if case .end = unwrapOutboundIn(data) { watch = nil }
+        if case .end = unwrapOutboundIn(data) { endWatch() }
         context.write(data, promise: promise)
     }
 
@@ -133,10 +167,16 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 extension Channel {
     /// Has `action` called, on any thread and at most a few times, when the client goes away before the
     /// response to the request in progress is complete; at once when it is gone already.
-    func onClientDisconnect(_ action: @escaping @Sendable () -> Void) {
+    ///
+    /// - Parameter pingInterval: for a stream whose head has been sent: how often to send `ping` until the
+    ///   response is complete, whenever nothing else was sent for so long.
+    func onClientDisconnect(
+        pingInterval: TimeAmount?, ping: ByteBuffer, _ action: @escaping @Sendable () -> Void
+    ) {
         let isWatching = eventLoop.makePromise(of: Void.self)
         isWatching.futureResult.whenFailure { _ in action() }
-        triggerUserOutboundEvent(ConnectionGuard.Watch(onDisconnect: action), promise: isWatching)
+        let watch = ConnectionGuard.Watch(pingInterval: pingInterval, ping: ping, onDisconnect: action)
+        triggerUserOutboundEvent(watch, promise: isWatching)
     }
 }
 

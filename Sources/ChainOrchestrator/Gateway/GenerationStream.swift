@@ -12,6 +12,7 @@ package struct GenerationStream: Sendable {
     package let promptTokens: Int
     package let events: AsyncStream<GenerationEvent>
     private let onCancel: @Sendable () -> Void
+    private let continuation: AsyncStream<GenerationEvent>.Continuation
 
     /// Makes a stream and the continuation that feeds it: yield the events, then call `finish()`.
     ///
@@ -25,21 +26,27 @@ package struct GenerationStream: Sendable {
         continuation.onTermination = { termination in
             if case .cancelled = termination { onCancel() }
         }
-        return (
-            GenerationStream(promptTokens: promptTokens, events: events, onCancel: onCancel), continuation
-        )
+        let stream = GenerationStream(
+            promptTokens: promptTokens, events: events, onCancel: onCancel, continuation: continuation)
+        return (stream, continuation)
     }
 
     private init(
-        promptTokens: Int, events: AsyncStream<GenerationEvent>, onCancel: @escaping @Sendable () -> Void
+        promptTokens: Int, events: AsyncStream<GenerationEvent>, onCancel: @escaping @Sendable () -> Void,
+        continuation: AsyncStream<GenerationEvent>.Continuation
     ) {
         self.promptTokens = promptTokens
         self.events = events
         self.onCancel = onCancel
+        self.continuation = continuation
     }
 
-    /// Gives the job up. Harmless when it has ended, or has been given up, before.
-    package func cancel() { onCancel() }
+    /// Gives the job up and ends the stream at once, whatever the service does. Harmless when the job has
+    /// ended, or has been given up, before.
+    package func cancel() {
+        onCancel()
+        continuation.finish()
+    }
 }
 
 package enum GenerationEvent: Hashable, Sendable {
