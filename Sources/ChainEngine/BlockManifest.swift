@@ -74,10 +74,11 @@ public struct TensorEntry: Codable, Hashable, Sendable {
     }
 }
 
-/// What a block server needs to know to host a range of blocks: the model's numbers and every tensor of the range.
+/// What a block server needs to know to host a range of blocks: the model's numbers and every tensor of the
+/// range.
 ///
-/// A range's data, wherever it is kept or sent as one run of bytes, is the concatenation of its tensors in the order
-/// of `tensors`, without padding.
+/// A range's data, wherever it is kept or sent as one run of bytes, is the concatenation of its tensors in
+/// the order of `tensors`, without padding.
 public struct BlockManifest: Codable, Hashable, Sendable {
     /// The name clients ask for.
     public var modelName: String
@@ -102,8 +103,8 @@ public struct BlockManifest: Codable, Hashable, Sendable {
     /// - Precondition: the manifest is valid (`validate`), so that the sum does not overflow.
     public var totalBytes: Int { tensors.reduce(0) { $0 + $1.byteCount } }
 
-    /// Sixteen hexadecimal digits that name this range of this model: two CRC-32s, one over the parameters, names,
-    /// types and shapes, one over the tensors' checksums. Guards against mix-ups, not against malice.
+    /// Sixteen hexadecimal digits that name this range of this model: two CRC-32s, one over the parameters,
+    /// names, types and shapes, one over the tensors' checksums. Guards against mix-ups, not against malice.
     public var fingerprint: String {
         var description = "\(modelName)|\(parameters.canonicalText)|\(firstBlock)|\(blockCount)"
         var checksums = ""
@@ -125,20 +126,23 @@ extension LlamaParameters {
     fileprivate var canonicalText: String {
         "\(architecture),\(blockCount),\(embeddingWidth),\(headCount),\(keyValueHeadCount),\(headSize)"
             + ",\(feedForwardWidth),\(normEpsilon.bitPattern),\(ropeDimensionCount)"
-            + ",\(ropeFrequencyBase.bitPattern),\(ropeFrequencyScale.bitPattern),\(contextLength),\(vocabularySize)"
+            + ",\(ropeFrequencyBase.bitPattern),\(ropeFrequencyScale.bitPattern)"
+            + ",\(contextLength),\(vocabularySize)"
     }
 }
 
 /// Bytes of tensors, from a file of a whole model or from the store of a received range.
 public protocol TensorSource: Sendable {
-    /// Fills `destination` (exactly `entry.byteCount` bytes) with the tensor's data. Does not check `entry.crc32`.
+    /// Fills `destination` (exactly `entry.byteCount` bytes) with the tensor's data. Does not check
+    /// `entry.crc32`.
     /// - Throws: `EngineError.modelFile` when the tensor is not there or cannot be read.
     func read(_ entry: TensorEntry, into destination: UnsafeMutableRawBufferPointer) throws(EngineError)
 }
 
 /// A model's file on a block server's own disk, from which any range can be read.
 public protocol LocalModel: TensorSource {
-    /// The tensor's entry, checksum of its bytes on disk included; `nil` when the file has no tensor of that name.
+    /// The tensor's entry, checksum of its bytes on disk included; `nil` when the file has no tensor of that
+    /// name.
     /// - Throws: `EngineError.modelFile` when its bytes cannot be read.
     /// - Complexity: reads the tensor once, unless its checksum is known already.
     func entry(named name: String) throws(EngineError) -> TensorEntry?
@@ -212,8 +216,8 @@ extension BlockManifest {
         try validate()
     }
 
-    /// Checks that every number is within reason, so that sizes can be computed without overflow. Whether the tensors
-    /// are those of the architecture is for the engine to say.
+    /// Checks that every number is within reason, so that sizes can be computed without overflow. Whether
+    /// the tensors are those of the architecture is for the engine to say.
     public func validate() throws(EngineError) {
         let numbers = [
             ("block count of the model", parameters.blockCount),
@@ -235,7 +239,8 @@ extension BlockManifest {
         }
         guard range.end - 1 <= parameters.blockCount else {
             throw .unsupportedModel(
-                "the manifest's blocks \(firstBlock)–\(range.end - 1) exceed the model's \(parameters.blockCount)"
+                "the manifest's blocks \(firstBlock)–\(range.end - 1) exceed the model's"
+                    + " \(parameters.blockCount)"
             )
         }
         guard tensors.count <= Self.maximumTensorCount else {
@@ -267,8 +272,8 @@ extension LlamaParameters {
     /// Rows that attention kernels work in: a unit's reserved rows are rounded up to a multiple.
     public static let cacheRowMultiple = 256
 
-    /// Memory of one cache unit, keys and values of one block for one job in F16: `s_c`, bytes (section 2, footnote 2,
-    /// with the rows rounded up to 256).
+    /// Memory of one cache unit, keys and values of one block for one job in F16: `s_c`, bytes (section 2,
+    /// footnote 2, with the rows rounded up to 256).
     /// - Precondition: the parameters are valid (`BlockManifest.validate`) and the length is below 2³¹.
     public func cacheUnitSize(sequenceLength: Int) -> ByteCount {
         let multiple = Self.cacheRowMultiple

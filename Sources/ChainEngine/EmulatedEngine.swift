@@ -9,12 +9,13 @@ public enum EngineKind: String, Hashable, Sendable, CaseIterable {
     case emulated
 }
 
-/// The time that an emulated device takes, after the paper's footnote 2: a job's block takes `t_o + tI·l_in` for a
-/// prompt of `l_in` tokens and `tO` for each token after the first.
+/// The time that an emulated device takes, after the paper's footnote 2: a job's block takes `t_o + tI·l_in`
+/// for a prompt of `l_in` tokens and `tO` for each token after the first.
 public struct EmulatedProfile: Codable, Hashable, Sendable {
     /// How the jobs of one step share the device.
     public enum Sharing: String, Codable, Hashable, Sendable {
-        /// The step takes as long as its slowest job: jobs do not slow each other, as the paper's model has it.
+        /// The step takes as long as its slowest job: jobs do not slow each other, as the paper's model has
+        /// it.
         case parallel
         /// The step takes as long as its jobs one after another.
         case serial
@@ -58,8 +59,8 @@ public struct EmulatedProfile: Codable, Hashable, Sendable {
     }
 }
 
-/// Keeps the books of a real engine, takes the time its profile says and returns every value raised by the number of
-/// blocks it passed: results tell how many blocks were run, and for which job, but are no model's.
+/// Keeps the books of a real engine, takes the time its profile says and returns every value raised by the
+/// number of blocks it passed: results tell how many blocks were run, and for which job, but are no model's.
 public final class EmulatedEngine: BlockEngine {
     private struct Job {
         var blockCount: Int

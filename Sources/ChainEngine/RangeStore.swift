@@ -1,8 +1,8 @@
 import ChainModel
 import Foundation
 
-/// The tensors of a range that a block server received, in one file of its cache folder: their concatenation in the
-/// manifest's order. Made by `RangeDownload`.
+/// The tensors of a range that a block server received, in one file of its cache folder: their concatenation
+/// in the manifest's order. Made by `RangeDownload`.
 public final class RangeStore: TensorSource {
     public let path: String
     private let file: OpenFile
@@ -73,8 +73,8 @@ public final class RangeStore: TensorSource {
     }
 }
 
-/// A range on its way in: bytes are appended to a `.part` file, each tensor is checked when its last byte has come, and
-/// the file gets its name when all are right. What was checked survives a crash of either end.
+/// A range on its way in: bytes are appended to a `.part` file, each tensor is checked when its last byte
+/// has come, and the file gets its name when all are right. What was checked survives a crash of either end.
 ///
 /// Not thread-safe; belongs to whoever writes it. Only one download of a range into one folder at a time.
 public final class RangeDownload {
@@ -90,8 +90,10 @@ public final class RangeDownload {
     private var tensorStart: Int
     private var checksum = CRC32()
 
-    /// Begins a download or takes up one that was interrupted: whole tensors already there are checked and kept.
-    /// - Throws: `EngineError.modelFile` when the folder cannot be written or another process is receiving the range.
+    /// Begins a download or takes up one that was interrupted: whole tensors already there are checked and
+    /// kept.
+    /// - Throws: `EngineError.modelFile` when the folder cannot be written or another process is receiving
+    ///   the range.
     /// - Complexity: reads what is there.
     public init(folder: String, manifest: BlockManifest, progress: (Int) -> Void = { _ in })
         throws(EngineError)
@@ -122,8 +124,8 @@ public final class RangeDownload {
     }
 
     /// Appends the bytes that follow the received ones.
-    /// - Throws: `EngineError.modelFile` when they cannot be written, are too many, or complete a tensor whose checksum
-    ///   is wrong; in the last case the download goes back to the beginning of that tensor.
+    /// - Throws: `EngineError.modelFile` when they cannot be written, are too many, or complete a tensor
+    ///   whose checksum is wrong; in the last case the download goes back to the beginning of that tensor.
     public func append(_ bytes: UnsafeRawBufferPointer) throws(EngineError) {
         guard bytes.count <= manifest.totalBytes - receivedBytes else {
             throw .modelFile("more bytes came than the range has")
@@ -165,7 +167,8 @@ public final class RangeDownload {
     }
 }
 
-/// A file descriptor that closes itself. Reads and writes name their place, so threads do not disturb each other.
+/// A file descriptor that closes itself. Reads and writes name their place, so threads do not disturb each
+/// other.
 private final class OpenFile: Sendable {
     let path: String
     let descriptor: Int32
@@ -221,7 +224,8 @@ private final class OpenFile: Sendable {
         }
     }
 
-    /// Bytes of the leading tensors that are complete within the first `size` bytes and have the right checksums.
+    /// Bytes of the leading tensors that are complete within the first `size` bytes and have the right
+    /// checksums.
     func verifiedBytes(
         of manifest: BlockManifest, upTo size: Int, progress: (Int) -> Void
     ) throws(EngineError) -> Int {

@@ -139,8 +139,8 @@ public final class BlockServer: Sendable {
     /// Returns when a server that was started has stopped.
     public func waitUntilStopped() async { await stopped.wait() }
 
-    /// Stops: no new connections or jobs, open jobs may finish until the deadline, then everything is closed.
-    /// Returns when all is done. A second call waits for the first.
+    /// Stops: no new connections or jobs, open jobs may finish until the deadline, then everything is
+    /// closed. Returns when all is done. A second call waits for the first.
     public func shutdown(drainingFor deadline: ChainModel.Duration = .seconds(10)) async {
         let running: Running? = state.withLock { state in
             guard case .running(let running) = state else { return nil }
@@ -185,7 +185,8 @@ public final class BlockServer: Sendable {
     }
 }
 
-/// Opens once; whoever waits goes on then. Unlike a future it needs no event loop, which may be gone by then.
+/// Opens once; whoever waits goes on then. Unlike a future it needs no event loop, which may be gone by
+/// then.
 private final class Latch: Sendable {
     private let state = Mutex<(isOpen: Bool, waiting: [CheckedContinuation<Void, Never>])>((false, []))
 

@@ -46,8 +46,8 @@ public struct BlockServerBounds: Sendable {
     public var stepTokens = 512
     /// Most jobs open or being opened.
     public var openJobs = 4096
-    /// Hidden states that wait to be computed, bytes, above which nothing more is read from the connection; read
-    /// again below half of it.
+    /// Hidden states that wait to be computed, bytes, above which nothing more is read from the connection;
+    /// read again below half of it.
     public var queuedBytes = 256 << 20
     /// Most bytes reserved for steps whose pieces are still coming; a step beyond is refused.
     public var assemblingBytes = 512 << 20

@@ -109,11 +109,12 @@ extension ComputeLoop {
         let (total, overflow2) = units.addingReportingOverflow(
             manifest.totalBytes + request.computeSize.rawValue)
         guard !overflow, !overflow2, total <= configuration.memory.rawValue else {
+            let needed = overflow || overflow2 ? "far more" : String(total)
             throw LoadRefused(
                 .memoryTooSmall,
                 "\(configuration.name) declares \(configuration.memory.rawValue) bytes, but "
-                    + "\(overflow || overflow2 ? "far more" : String(total)) are needed: \(manifest.totalBytes) for the"
-                    + " parameters, \(request.unitCount) cache units of \(unitSize.rawValue) and"
+                    + "\(needed) are needed: \(manifest.totalBytes) for the parameters,"
+                    + " \(request.unitCount) cache units of \(unitSize.rawValue) and"
                     + " \(request.computeSize.rawValue) to compute in")
         }
         let limits = EngineLimits(
@@ -128,7 +129,8 @@ extension ComputeLoop {
 
     // MARK: Tensors
 
-    /// The tensors, if this machine has them: in its own model file, which must then be right, or from an earlier time.
+    /// The tensors, if this machine has them: in its own model file, which must then be right, or from an
+    /// earlier time.
     private func localTensors(
         for wanted: HostedRange, load: UInt64
     ) throws(LoadRefused) -> (any TensorSource)? {

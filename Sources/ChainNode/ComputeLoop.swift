@@ -119,7 +119,8 @@ final class ComputeLoop {
 
     // MARK: Steps
 
-    /// Computes the longest run of waiting steps, from the first on, that fits one pass: first come, first served.
+    /// Computes the longest run of waiting steps, from the first on, that fits one pass: first come, first
+    /// served.
     private func runBatch() {
         guard let engine, !waiting.isEmpty else { return }
         var batch: [WaitingStep] = []

@@ -35,8 +35,8 @@ struct SessionReply: Sendable {
     func send(_ message: Message) { send([.message(message)]) }
 }
 
-/// Commands on their way to the compute thread. Bounded by what a session lets through: one step a job, one load, and
-/// the range pieces that were asked for.
+/// Commands on their way to the compute thread. Bounded by what a session lets through: one step a job, one
+/// load, and the range pieces that were asked for.
 final class ComputeQueue: Sendable {
     private let commands = Mutex<[ComputeCommand]>([])
     private let wake = DispatchSemaphore(value: 0)
@@ -49,7 +49,8 @@ final class ComputeQueue: Sendable {
         if wasEmpty { wake.signal() }
     }
 
-    /// Takes all commands; when there are none, waits for some if asked to. Only the compute thread calls this.
+    /// Takes all commands; when there are none, waits for some if asked to. Only the compute thread calls
+    /// this.
     func take(waiting: Bool) -> [ComputeCommand] {
         while true {
             let taken = commands.withLock { commands in
@@ -68,8 +69,8 @@ final class ComputeQueue: Sendable {
     }
 }
 
-/// The server's health as of the last change, readable at any moment without asking the compute thread. The compute
-/// thread writes everything but the queue's depth, which the session knows.
+/// The server's health as of the last change, readable at any moment without asking the compute thread. The
+/// compute thread writes everything but the queue's depth, which the session knows.
 final class HealthBoard: Sendable {
     private let health = Mutex(NodeHealth())
     private let draining = Mutex(false)

@@ -13,8 +13,8 @@ struct NodeService: Sendable {
     var logger: Logger
 }
 
-/// The server's end of one connection, on its event loop: who may say what, bounds, and the pieces of steps. What needs
-/// the engine goes to the compute thread, whose answers pass through `write`.
+/// The server's end of one connection, on its event loop: who may say what, bounds, and the pieces of steps.
+/// What needs the engine goes to the compute thread, whose answers pass through `write`.
 final class NodeSession: ChannelDuplexHandler {
     typealias InboundIn = Message
     typealias OutboundIn = WireOutput
@@ -242,8 +242,8 @@ final class NodeSession: ChannelDuplexHandler {
         seat.jobsChanged()
     }
 
-    /// Stops reading while too much waits to be computed, and meanwhile tells the health unasked: a ping would not be
-    /// read, and a busy server is not a dead one.
+    /// Stops reading while too much waits to be computed, and meanwhile tells the health unasked: a ping
+    /// would not be read, and a busy server is not a dead one.
     private func jobsChanged() {
         service.board.setQueueDepth(jobs.queuedSteps)
         guard let context else { return }

@@ -4,9 +4,9 @@ import NIOCore
 
 /// Who holds the server, and who else is connected. All on one event loop.
 ///
-/// One orchestrator at a time: blocks, cache units and job numbers are its alone. A second hello is refused while the
-/// first one's connection lives; it is taken for dead when it was not heard for `takeoverSilence` (a `NodeLink` says
-/// something twice a second), and then closed in favour of the new one.
+/// One orchestrator at a time: blocks, cache units and job numbers are its alone. A second hello is refused
+/// while the first one's connection lives; it is taken for dead when it was not heard for `takeoverSilence`
+/// (a `NodeLink` says something twice a second), and then closed in favour of the new one.
 final class OrchestratorSeat {
     private(set) var holder: NodeSession?
     private(set) var isDraining = false

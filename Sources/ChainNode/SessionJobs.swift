@@ -1,7 +1,8 @@
 import ChainWire
 
-/// The jobs of one session as its event loop knows them: which are open, which steps are being put together or waiting.
-/// A value without I/O. Runs ahead of the engine's own books by what is still on its way to the compute thread.
+/// The jobs of one session as its event loop knows them: which are open, which steps are being put together
+/// or waiting. A value without I/O. Runs ahead of the engine's own books by what is still on its way to the
+/// compute thread.
 struct SessionJobs {
     private struct Job {
         var assembly: StepAssembly?
@@ -18,8 +19,8 @@ struct SessionJobs {
     }
 
     private var jobs: [UInt64: Job] = [:]
-    /// Jobs that were closed, and how often, without the compute thread's answer yet: what it says about such a job
-    /// meanwhile is about the time before.
+    /// Jobs that were closed, and how often, without the compute thread's answer yet: what it says about
+    /// such a job meanwhile is about the time before.
     private var closing: [UInt64: Int] = [:]
     private var width = 0
     private var stepTokens = 0
@@ -53,26 +54,28 @@ struct SessionJobs {
         assemblingBytes -= closed.assembly?.byteCount ?? 0
     }
 
-    /// Takes a piece of a step. Later pieces of a step that was refused, or whose job was closed, are dropped.
+    /// Takes a piece of a step. Later pieces of a step that was refused, or whose job was closed, are
+    /// dropped.
     mutating func receive(_ piece: StepPiece, assemblingLimit: Int) -> Receipt {
-        guard let job = jobs[piece.job] else {
+        guard jobs[piece.job] != nil else {
             guard piece.offset == 0 else { return .incomplete }
             return .refused(Refusal(.jobUnknown, "job \(piece.job) is not open here"))
         }
-        if var assembly = job.assembly {
+        // Taken out, not copied: with a second reference each piece would copy all before it.
+        if var assembly = jobs[piece.job]?.assembly.take() {
             guard assembly.step == piece.step else {
+                jobs[piece.job]?.assembly = assembly
                 guard piece.offset == 0 else { return .incomplete }
                 return .refused(Refusal(.busy, "job \(piece.job) has an unfinished step"))
             }
             guard assembly.add(piece) else {
                 return .violation("a piece of step \(piece.step) does not follow the one before")
             }
-            jobs[piece.job]?.assembly = nil
             return store(assembly, of: piece.job)
         }
         guard piece.offset == 0 else { return .incomplete }
-        if let refusal = refusal(of: piece, stepInFlight: job.stepInFlight, assemblingLimit: assemblingLimit)
-        {
+        let stepInFlight = jobs[piece.job]?.stepInFlight
+        if let refusal = refusal(of: piece, stepInFlight: stepInFlight, assemblingLimit: assemblingLimit) {
             return .refused(refusal)
         }
         guard let assembly = StepAssembly(first: piece, width: width) else {

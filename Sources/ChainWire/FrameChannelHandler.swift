@@ -56,9 +56,10 @@ package enum WireFlow: Sendable {
 
 /// Bytes ↔ messages on one connection, with backpressure.
 ///
-/// Inbound: `ByteBuffer` → `Message`; a `WireError` is fired once, after which everything that comes is dropped: the
-/// next handler closes. Outbound: `WireOutput` → `ByteBuffer`. Transfers of more than one piece go out while the
-/// channel is writable, one piece each in turn, so that a long prefill does not hold up the decode steps of others.
+/// Inbound: `ByteBuffer` → `Message`; a `WireError` is fired once, after which everything that comes is
+/// dropped: the next handler closes. Outbound: `WireOutput` → `ByteBuffer`. Transfers of more than one piece
+/// go out while the channel is writable, one piece each in turn, so that a long prefill does not hold up the
+/// decode steps of others.
 package final class FrameChannelHandler: ChannelDuplexHandler {
     package typealias InboundIn = ByteBuffer
     package typealias InboundOut = Message
@@ -66,8 +67,8 @@ package final class FrameChannelHandler: ChannelDuplexHandler {
     package typealias OutboundOut = ByteBuffer
 
     private let limits: WireLimits
-    /// Read nothing while the peer does not take what we write. Only one end of a connection may do this, or both
-    /// could wait for each other.
+    /// Read nothing while the peer does not take what we write. Only one end of a connection may do this, or
+    /// both could wait for each other.
     private let readsOnlyWhileWritable: Bool
     private let encoder = FrameEncoder()
     private var decoder: FrameDecoder

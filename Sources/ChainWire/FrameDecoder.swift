@@ -1,9 +1,10 @@
 import NIOCore
 
-/// Turns bytes, however they are cut, into messages. A value without I/O: bytes go in, messages or one error come out.
+/// Turns bytes, however they are cut, into messages. A value without I/O: bytes go in, messages or one error
+/// come out.
 ///
-/// Holds at most one incomplete frame (bounded by `WireLimits`) and what was appended behind it. Bulk bytes of
-/// messages are slices of what came in, not copies, unless a frame came in parts.
+/// Holds at most one incomplete frame (bounded by `WireLimits`) and what was appended behind it. Bulk bytes
+/// of messages are slices of what came in, not copies, unless a frame came in parts.
 package struct FrameDecoder: Sendable {
     private let limits: WireLimits
     private let allocator: ByteBufferAllocator

@@ -14,8 +14,8 @@ package enum FrameHeader {
     package static let magic: UInt16 = 0xC5A7
 }
 
-/// A frame ready to be written: one buffer, or two where copying a large piece behind its header would cost more than
-/// writing it separately.
+/// A frame ready to be written: one buffer, or two where copying a large piece behind its header would cost
+/// more than writing it separately.
 package struct EncodedFrame: Sendable {
     package var head: ByteBuffer
     package var bulk: ByteBuffer?
@@ -199,7 +199,8 @@ extension StepPiece {
 extension ByteBuffer {
     fileprivate mutating func writeIdentifier(_ value: UInt64) { writeInteger(value, endianness: .little) }
 
-    /// A count in 32 bits; one that does not fit (no count of ours does not) is written as the largest that does.
+    /// A count in 32 bits; one that does not fit (no count of ours does not) is written as the largest that
+    /// does.
     fileprivate mutating func writeCount(_ value: Int) {
         writeInteger(UInt32(clamping: min(value, Int(Int32.max))), endianness: .little)
     }

@@ -3,9 +3,9 @@ import NIOCore
 
 /// Everything that an orchestrator and a block server say to each other. One message is one frame.
 ///
-/// An orchestrator opens the connection and says `hello`; the server answers `helloReply` or `goodbye`. After that the
-/// orchestrator sends `load`, `rangePiece`, `open`, `step`, `close` and `ping`, the server the others; either may say
-/// `goodbye`.
+/// An orchestrator opens the connection and says `hello`; the server answers `helloReply` or `goodbye`.
+/// After that the orchestrator sends `load`, `rangePiece`, `open`, `step`, `close` and `ping`, the server
+/// the others; either may say `goodbye`.
 package enum Message: Hashable, Sendable {
     case hello(Hello)
     case helloReply(HelloReply)
@@ -231,7 +231,8 @@ package struct LoadedReport: Hashable, Sendable {
     }
 }
 
-/// Asks the orchestrator for the bytes `fromOffset ..< fromOffset + byteCount` of the range that `load` names.
+/// Asks the orchestrator for the bytes `fromOffset ..< fromOffset + byteCount` of the range that `load`
+/// names.
 package struct RangeRequest: Hashable, Sendable {
     package var load: UInt64
     package var fromOffset: Int
@@ -260,9 +261,9 @@ package struct RangePiece: Hashable, Sendable {
     }
 }
 
-/// Part of the hidden states entering (`step`) or leaving (`stepResult`) a server: row-major `[tokenCount][width]`
-/// little-endian float32, of which this piece carries the bytes from `offset` on. Pieces come in order; a step is
-/// computed when it is complete.
+/// Part of the hidden states entering (`step`) or leaving (`stepResult`) a server: row-major
+/// `[tokenCount][width]` little-endian float32, of which this piece carries the bytes from `offset` on.
+/// Pieces come in order; a step is computed when it is complete.
 package struct StepPiece: Hashable, Sendable {
     package var job: UInt64
     /// Chosen by the orchestrator, never reused on a connection.

@@ -1,7 +1,7 @@
 /// The version both ends must speak. Raised whenever the meaning of any frame changes.
 ///
-/// Fixed for ever, so that ends of different versions can still tell each other so: the frame header, the first two
-/// bytes of a hello and the layout of a goodbye.
+/// Fixed for ever, so that ends of different versions can still tell each other so: the frame header, the
+/// first two bytes of a hello and the layout of a goodbye.
 package let wireProtocolVersion: UInt16 = 1
 
 /// Bounds on what is accepted from the wire and on how large transfers are cut.
@@ -12,8 +12,8 @@ package struct WireLimits: Hashable, Sendable {
     package var maximumManifestSize: Int
     /// Most payload bytes of every other frame.
     package var maximumControlSize: Int
-    /// Pieces that a transfer of hidden states is cut into; at most `maximumPieceSize`. A whole number of values; a
-    /// little below a power of two, so that a piece and its header fill one allocation.
+    /// Pieces that a transfer of hidden states is cut into; at most `maximumPieceSize`. A whole number of
+    /// values; a little below a power of two, so that a piece and its header fill one allocation.
     package var pieceSize: Int
 
     package init(
@@ -31,7 +31,8 @@ package struct WireLimits: Hashable, Sendable {
 
     /// Fixed fields before a piece's or a manifest's bytes fit in this many.
     package static let fixedFieldsSize = 64
-    /// Most UTF-8 bytes of a name or reason; longer ones are cut when they are written and refused when they are read.
+    /// Most UTF-8 bytes of a name or reason; longer ones are cut when they are written and refused when they
+    /// are read.
     package static let maximumTextSize = 2048
 
     /// Most payload bytes of a frame of this type.
@@ -78,7 +79,8 @@ package enum WireError: Error, Hashable, Sendable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .badMagic(let got):
-            "the peer does not speak ChainServe's protocol: a frame began with \(got), not \(FrameHeader.magic)"
+            "the peer does not speak ChainServe's protocol: a frame began with \(got),"
+                + " not \(FrameHeader.magic)"
         case .unknownType(let type): "a frame of unknown type \(type) came"
         case .frameTooLarge(let type, let size, let limit):
             "a \(type) frame of \(size) bytes came, at most \(limit) are allowed"

@@ -74,8 +74,8 @@ import Testing
             client.send(.hello(Hello(version: 2, name: "from the future")))
             let goodbye = Goodbye(
                 .versionMismatch,
-                "this server speaks version 1 of the protocol, the orchestrator version 2; run the same release on"
-                    + " both")
+                "this server speaks version 1 of the protocol, the orchestrator version 2;"
+                    + " run the same release on both")
             #expect(await client.remaining() == [.goodbye(goodbye)])
         }
         let newer = try await RawServer.start { _ in
@@ -99,7 +99,8 @@ import Testing
     }
 
     @Test func silentOrchestratorLosesItsSeat() async throws {
-        try await withServer({ $0.bounds.takeoverSilence = .zero }) { test in
+        let configure: (inout BlockServerConfiguration) -> Void = { $0.bounds.takeoverSilence = .zero }
+        try await withServer(configure) { test in
             let first = try await test.connectLoaded()
             try await first.open(job: EngineJobID(1), firstBlock: 1, blockCount: 4)
             let second = try await test.connect()
@@ -133,7 +134,8 @@ import Testing
     }
 
     @Test func tooManyConnectionsAreRefused() async throws {
-        try await withServer({ $0.bounds.connections = 2 }) { test in
+        let configure: (inout BlockServerConfiguration) -> Void = { $0.bounds.connections = 2 }
+        try await withServer(configure) { test in
             let link = try await test.connect()
             let second = try await RawClient.connect(port: test.port)
             let third = try await RawClient.connect(port: test.port)
@@ -262,7 +264,8 @@ import Testing
                         job: EngineJobID(UInt64(job)), position: 0, tokenCount: 1, hidden: row)
                 }
             }
-            // Three steps of 32 bytes pass the bound; the fourth, and every ping, stay unread until it is free.
+            // Three steps of 32 bytes pass the bound; the fourth, and every ping, stay unread until it is
+            // free.
             await eventually("the server is full") { test.server.health.queueDepth >= 3 }
             let until = ContinuousClock.now + .milliseconds(1200)
             await eventually("three silence limits pass") { ContinuousClock.now >= until }
@@ -280,6 +283,8 @@ import Testing
     ) async throws -> NodeLink {
         var timeouts = LinkTimeouts()
         timeouts.silenceLimit = .seconds(60)
+        timeouts.connect = .seconds(60)
+        timeouts.ping = .seconds(60)
         change(&timeouts)
         return try await NodeLink.connect(
             host: "127.0.0.1", port: port, on: MultiThreadedEventLoopGroup.singleton, timeouts: timeouts,

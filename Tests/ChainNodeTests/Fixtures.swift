@@ -44,8 +44,8 @@ struct TestModel {
     }
 }
 
-/// A model in memory, as a source for the orchestrator and as a server's own file. Notes what is read; can be made to
-/// fail or to return wrong bytes.
+/// A model in memory, as a source for the orchestrator and as a server's own file. Notes what is read; can
+/// be made to fail or to return wrong bytes.
 final class MemoryModel: LocalModel {
     struct Faults {
         /// Reads after which every further one throws.
@@ -154,7 +154,11 @@ struct TestServer: Sendable {
 
     func connect(_ change: (inout LinkTimeouts) -> Void = { _ in }) async throws -> NodeLink {
         var timeouts = LinkTimeouts()
-        timeouts.silenceLimit = .seconds(20)
+        // Tests share two cores: only those of a time limit itself set a short one.
+        timeouts.silenceLimit = .seconds(60)
+        timeouts.connect = .seconds(60)
+        timeouts.open = .seconds(60)
+        timeouts.ping = .seconds(60)
         change(&timeouts)
         return try await NodeLink.connect(
             host: "127.0.0.1", port: port, name: "test", on: MultiThreadedEventLoopGroup.singleton,
@@ -191,6 +195,7 @@ func withServer(
     var configuration = BlockServerConfiguration(
         name: "node", memory: ByteCount(64 << 20), modelPath: localModel == nil ? nil : "model.gguf",
         cacheFolder: folder, engineKind: .emulated, needsTensors: true)
+    configuration.bounds.helloTimeout = .seconds(60)
     configure(&configuration)
     let probe = EngineProbe()
     let server = BlockServer(
@@ -219,11 +224,11 @@ func withServer(
 
 let quietLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-/// Polls until `condition` holds; records an issue when it does not within 20 seconds.
+/// Polls until `condition` holds; records an issue when it does not within a minute.
 func eventually(
     _ what: Comment, _ location: SourceLocation = #_sourceLocation, _ condition: () -> Bool
 ) async {
-    let deadline = ContinuousClock.now + .seconds(20)
+    let deadline = ContinuousClock.now + .seconds(60)
     while !condition() {
         guard ContinuousClock.now < deadline else {
             Issue.record(what, sourceLocation: location)

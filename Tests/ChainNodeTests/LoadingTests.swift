@@ -18,7 +18,8 @@ import Testing
 
     @Test func receivesARange() async throws {
         let large = TestModel(blockCount: 3, tensorBytes: 700_001)
-        try await withServer({ $0.bounds.rangeWindow = 300_000 }) { test in
+        let configure: (inout BlockServerConfiguration) -> Void = { $0.bounds.rangeWindow = 300_000 }
+        try await withServer(configure) { test in
             let link = try await test.connect()
             let manifest = large.manifest()
             let source = MemoryModel(manifest)
@@ -79,7 +80,10 @@ import Testing
 
     @Test func refusesWhatItsMemoryCannotHold() async throws {
         // 8 tensors of 1,000 bytes, units of 2·4·2·512 = 8,192 bytes.
-        try await withServer({ $0.memory = ByteCount(8000 + 2 * 8192 + 100) }) { test in
+        let configure: (inout BlockServerConfiguration) -> Void = {
+            $0.memory = ByteCount(8000 + 2 * 8192 + 100)
+        }
+        try await withServer(configure) { test in
             let link = try await test.connect()
             let manifest = model.manifest()
             var wanted = assignment(manifest, unitCount: 2)
@@ -128,8 +132,8 @@ import Testing
             #expect(
                 error
                     == .wrongModel(
-                        "model.gguf is not the model test that is served: the tensor blk.1.ffn_up.weight has other"
-                            + " values (its checksum differs)"))
+                        "model.gguf is not the model test that is served: the tensor blk.1.ffn_up.weight"
+                            + " has other values (its checksum differs)"))
             manifest.tensors[0].type = 8
             let type = await linkError {
                 _ = try await link.load(assignment(manifest), rangeSource: MemoryModel(manifest))
@@ -200,7 +204,8 @@ import Testing
                         load: 1, unitCount: 4, sequenceLength: 256, stepTokens: 8, computeSize: .zero,
                         threads: 0,
                         manifest: json)))
-            // A piece whose own checksum is wrong, in a frame whose checksum is right: asked for again, twice.
+            // A piece whose own checksum is wrong, in a frame whose checksum is right: asked for again,
+            // twice.
             var requests = 0
             for await message in client.messages {
                 if case .rangeRequest(let request) = message {
@@ -247,7 +252,7 @@ import Testing
 
 /// Connects as soon as the server has noticed that the orchestrator before is gone.
 func connectAgain(_ test: TestServer) async throws -> NodeLink {
-    let deadline = ContinuousClock.now + .seconds(20)
+    let deadline = ContinuousClock.now + .seconds(60)
     while true {
         do {
             return try await test.connect()

@@ -32,7 +32,8 @@ let sampleMessages: [Message] = [
     .loadRefused(load: 3, Refusal(.memoryTooSmall, "24484 bytes declared")),
     .rangeRequest(RangeRequest(load: 3, fromOffset: 1 << 33, byteCount: 4 << 20)),
     .rangePiece(
-        RangePiece(load: 3, offset: 1 << 33, crc32: .max, bytes: ByteBuffer(repeating: 0xAB, count: 200_000))),
+        RangePiece(
+            load: 3, offset: 1 << 33, crc32: .max, bytes: ByteBuffer(repeating: 0xAB, count: 200_000))),
     .rangePiece(RangePiece(load: 3, offset: 0, crc32: 0, bytes: ByteBuffer())),
     .open(job: 1, firstBlock: 11, blockCount: 20),
     .opened(job: 1, unitsFree: 0),

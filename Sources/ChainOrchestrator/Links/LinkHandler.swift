@@ -117,8 +117,8 @@ final class LinkHandler: ChannelInboundHandler {
         beat = after(timeouts.heartbeat) { $0.checkPulse() }
     }
 
-    /// Counts beats without a sign of life rather than reading the clock: after a pause of this process itself, what
-    /// came meanwhile is read before the next beat.
+    /// Counts beats without a sign of life rather than reading the clock: after a pause of this process
+    /// itself, what came meanwhile is read before the next beat.
     private func checkPulse() {
         guard status.closed == nil else { return }
         missedBeats = hasHeard ? 0 : missedBeats + 1

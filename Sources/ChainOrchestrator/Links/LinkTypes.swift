@@ -45,8 +45,8 @@ package struct LinkTimeouts: Hashable, Sendable {
     package var ping = Duration.seconds(2)
     /// How often the server is asked for its health.
     package var heartbeat = Duration.milliseconds(500)
-    /// A server not heard for so long is taken for dead and its link closed. A busy server answers: health does not
-    /// wait for the engine.
+    /// A server not heard for so long is taken for dead and its link closed. A busy server answers: health
+    /// does not wait for the engine.
     package var silenceLimit = Duration.seconds(2)
 
     package init() {}

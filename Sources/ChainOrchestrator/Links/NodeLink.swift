@@ -8,9 +8,9 @@ import Synchronization
 
 /// The orchestrator's connection to one block server.
 ///
-/// Calls may be made from any task, many at once. They throw `LinkError`, or `CancellationError` at once when their
-/// task is cancelled. When the connection closes, every waiting call fails that moment. A link that is let
-/// go closes. The event loop group must outlive it.
+/// Calls may be made from any task, many at once. They throw `LinkError`, or `CancellationError` at once
+/// when their task is cancelled. When the connection closes, every waiting call fails that moment. A link
+/// that is let go closes. The event loop group must outlive it.
 package final class NodeLink: Sendable {
     package let address: String
     package let name: String
@@ -66,8 +66,8 @@ package final class NodeLink: Sendable {
 
     /// Connects and is introduced.
     /// - Parameter name: the orchestrator's, for the server's log.
-    /// - Throws: `LinkError.unreachable`, `.versionMismatch`, `.refused` when another orchestrator holds the server,
-    ///   `.timedOut`, `.malformed` when something else answers there.
+    /// - Throws: `LinkError.unreachable`, `.versionMismatch`, `.refused` when another orchestrator holds the
+    ///   server, `.timedOut`, `.malformed` when something else answers there.
     package static func connect(
         host: String, port: Int, name: String = "orchestrator", on group: any EventLoopGroup,
         timeouts: LinkTimeouts = LinkTimeouts(), logger: Logger
@@ -131,10 +131,11 @@ package final class NodeLink: Sendable {
 
     /// Tells the server its blocks, sends it what it lacks of them, and waits until it hosts them.
     ///
-    /// Answered at once when the server hosts exactly this already. A load that is cancelled or makes no progress ends
-    /// the link; what the server received it keeps, and the next load goes on from there.
+    /// Answered at once when the server hosts exactly this already. A load that is cancelled or makes no
+    /// progress ends the link; what the server received it keeps, and the next load goes on from there.
     /// - Parameter progress: called on the event loop; must not block.
-    /// - Throws: `LinkError.refused` with the exact figures when the declared memory is too small; `.wrongModel`.
+    /// - Throws: `LinkError.refused` with the exact figures when the declared memory is too small;
+    ///   `.wrongModel`.
     package func load(
         _ assignment: LoadAssignment, rangeSource: any TensorSource & Sendable,
         progress: @escaping @Sendable (LoadProgress) -> Void = { _ in }
@@ -166,8 +167,8 @@ package final class NodeLink: Sendable {
 
     // MARK: Jobs
 
-    /// Reserves cache units for a job that computes `blockCount` blocks from `firstBlock` to the end of the range.
-    /// When it throws for want of time or because it was cancelled, the job is closed again.
+    /// Reserves cache units for a job that computes `blockCount` blocks from `firstBlock` to the end of the
+    /// range. When it throws for want of time or because it was cancelled, the job is closed again.
     /// - Returns: cache units left free.
     @discardableResult
     package func open(job: EngineJobID, firstBlock: Int, blockCount: Int) async throws -> Int {
@@ -219,7 +220,8 @@ package final class NodeLink: Sendable {
 
     private func makeIdentifier() -> UInt64 { nextIdentifier.add(1, ordering: .relaxed).newValue }
 
-    /// Starts a call on the event loop and waits for it. A cancellation that overtakes the start is seen there.
+    /// Starts a call on the event loop and waits for it. A cancellation that overtakes the start is seen
+    /// there.
     private func call<Value: Sendable>(
         _ start: @escaping @Sendable (LinkHandler, CheckedContinuation<Value, any Error>) -> Void,
         cancel: @escaping @Sendable (LinkHandler) -> Void

@@ -50,7 +50,8 @@ struct PendingStep {
     }
 }
 
-/// A load under way: sends the server what it asks for, one piece at a time, at the speed the connection takes it.
+/// A load under way: sends the server what it asks for, one piece at a time, at the speed the connection
+/// takes it.
 final class LinkLoad {
     /// Requests that may wait; a server has two under way, more after it found an error.
     private static let maximumRequests = 64
@@ -90,7 +91,7 @@ final class LinkLoad {
         else {
             handler.close(
                 with: .malformed(
-                    "\(request.byteCount) bytes from \(request.fromOffset) on were asked for of a range of \(total)"
+                    "\(request.byteCount) bytes from \(request.fromOffset) on were asked for, of \(total)"
                 ))
             return
         }

@@ -27,10 +27,11 @@ final class RangeReader: Sendable {
         }
     }
 
-    /// At most `byteCount` bytes from `offset` on, up to the end of the tensor there. Blocks; not for an event loop.
+    /// At most `byteCount` bytes from `offset` on, up to the end of the tensor there. Blocks; not for an
+    /// event loop.
     ///
-    /// Reads the tensor from its source when `offset` does not follow the piece before: a server asks again for what
-    /// it found to be wrong.
+    /// Reads the tensor from its source when `offset` does not follow the piece before: a server asks again
+    /// for what it found to be wrong.
     /// - Precondition: `offset` lies within the range.
     func piece(at offset: Int, byteCount: Int) throws(EngineError) -> ByteBuffer {
         let index = tensorIndex(at: offset)
