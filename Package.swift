@@ -23,6 +23,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-numerics", from: "1.1.1"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.34.1"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
@@ -52,14 +54,20 @@ let package = Package(
             name: "ChainNode",
             dependencies: [
                 "ChainEngine", "ChainWire",
-                .product(name: "NIOPosix", package: "swift-nio"), .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
             name: "ChainOrchestrator",
             dependencies: [
                 "ChainDispatch", "ChainPlanning", "ChainWire", "ChainEngine",
-                .product(name: "NIOPosix", package: "swift-nio"), .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
             ]),
         .executableTarget(
             name: "chainserve",
@@ -72,7 +80,8 @@ let package = Package(
         .testTarget(name: "ChainDispatchTests", dependencies: ["ChainDispatch"]),
         .testTarget(name: "ChainEngineTests", dependencies: ["ChainEngine"]),
         .testTarget(
-            name: "ChainWireTests", dependencies: ["ChainWire", .product(name: "NIOEmbedded", package: "swift-nio")]),
+            name: "ChainWireTests",
+            dependencies: ["ChainWire", .product(name: "NIOEmbedded", package: "swift-nio")]),
         .testTarget(name: "ChainNodeTests", dependencies: ["ChainNode", "ChainOrchestrator"]),
         .testTarget(
             name: "ChainOrchestratorTests",

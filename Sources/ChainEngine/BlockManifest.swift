@@ -88,6 +88,9 @@ public struct BlockManifest: Codable, Hashable, Sendable {
     /// Hosted blocks: `m_j`.
     public var blockCount: Int
     public var tensors: [TensorEntry]
+    /// Bytes of one cache unit that an emulated engine accounts for: `s_c` as its plan has it. Engines that compute
+    /// derive theirs from `parameters` and pay no heed to this.
+    public var emulatedUnitSize: Int?
 
     public init(modelName: String, parameters: LlamaParameters, range: BlockRange, tensors: [TensorEntry]) {
         self.modelName = modelName

@@ -104,7 +104,9 @@ extension ComputeLoop {
             throw LoadRefused(
                 .stepTooLarge, "steps of \(request.stepTokens) tokens exceed this server's \(limit)")
         }
-        let unitSize = manifest.parameters.cacheUnitSize(sequenceLength: request.sequenceLength)
+        let derived = manifest.parameters.cacheUnitSize(sequenceLength: request.sequenceLength)
+        let declared = configuration.engineKind == .emulated ? manifest.emulatedUnitSize : nil
+        let unitSize = declared.map { ByteCount(max(1, $0)) } ?? derived
         let (units, overflow) = unitSize.rawValue.multipliedReportingOverflow(by: request.unitCount)
         let (total, overflow2) = units.addingReportingOverflow(
             manifest.totalBytes + request.computeSize.rawValue)

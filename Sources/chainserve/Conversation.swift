@@ -65,7 +65,9 @@ struct Conversation: Sendable {
 
     private func describe(_ result: GenerationResult, took: Duration, firstToken: Duration?) {
         let chain = plan.chains.first { orchestrator.configuration.name(of: $0) == result.chain }
-        let blocks = chain.map { "blocks " + $0.hops.map { "\($0.firstBlock)–\($0.endBlock - 1)" }.joined(separator: " > ") }
+        let blocks = chain.map {
+            "blocks " + $0.hops.map { "\($0.firstBlock)–\($0.endBlock - 1)" }.joined(separator: " > ")
+        }
         var parts = ["chain \(result.chain)"]
         if let blocks { parts.append(blocks) }
         parts.append("\(result.promptTokens) + \(result.completionTokens) tokens")

@@ -38,7 +38,8 @@ final class LocalServers: Sendable {
             for index in specifications.indices {
                 group.addTask { (index, try await self.launch(index, port: 0)) }
             }
-            var addresses = [ServerAddress](repeating: ServerAddress(host: "", port: 0), count: specifications.count)
+            var addresses = [ServerAddress](
+                repeating: ServerAddress(host: "", port: 0), count: specifications.count)
             for try await (index, address) in group { addresses[index] = address }
             return addresses
         }
@@ -110,7 +111,9 @@ final class LocalServers: Sendable {
     private func restart(_ index: Int, livedSeconds: Double) {
         guard !state.withLock({ $0.isStopping }), let port = ports.withLock({ $0[index] }) else { return }
         let delay = delays.withLock { delays in
-            let next = livedSeconds > Self.longLife ? Self.restartDelay.first : delays[index] ?? Self.restartDelay.first
+            let next =
+                livedSeconds > Self.longLife
+                ? Self.restartDelay.first : delays[index] ?? Self.restartDelay.first
             delays[index] = min(next * 2, Self.restartDelay.last)
             return next
         }

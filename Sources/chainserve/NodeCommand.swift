@@ -35,7 +35,8 @@ struct NodeCommand: AsyncParsableCommand {
     @Option(help: "Compute threads, unless the cluster file says otherwise.")
     var threads = 1
 
-    @Option(help: "The ggml device to compute on: auto (the best GPU, else the CPU), cpu, or a device's name.")
+    @Option(
+        help: "The ggml device to compute on: auto (the best GPU, else the CPU), cpu, or a device's name.")
     var device = "auto"
 
     @Option(help: "Folder for blocks that were received.")
@@ -80,7 +81,8 @@ struct NodeCommand: AsyncParsableCommand {
         var logger = Logger(label: "chainserve.node") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = logLevel
         let configuration = BlockServerConfiguration(
-            name: name, host: address.host, port: address.port, memory: size, modelPath: profile == nil ? model : nil,
+            name: name, host: address.host, port: address.port, memory: size,
+            modelPath: profile == nil ? model : nil,
             cacheFolder: cache ?? CacheFolder.path("blocks/\(name)"), threads: threads,
             engineKind: profile == nil ? .ggml : .emulated)
         let device = device

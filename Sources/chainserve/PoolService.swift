@@ -27,7 +27,8 @@ struct PoolService {
         let names = cluster.servers.map(\.name)
         let progress = LoadProgressLines(names: names, console: console)
         orchestrator = try Orchestrator(
-            configuration: configuration, frontend: try pool.frontend(threads: threads), source: try pool.source,
+            configuration: configuration, frontend: try pool.frontend(threads: threads),
+            source: try pool.source,
             group: MultiThreadedEventLoopGroup.singleton, logger: logger
         ) { server, text in progress.show(server, text) }
         gatewayConfiguration = service.gateway

@@ -12,7 +12,8 @@ struct ProfileCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "profile",
         abstract: "Measure the communication and block times of running block servers.",
-        discussion: "The servers must not be in service. The result is a copy of the cluster file with the times.")
+        discussion:
+            "The servers must not be in service. The result is a copy of the cluster file with the times.")
 
     @Argument(help: "The cluster file; every server needs an address.")
     var file: String
@@ -34,7 +35,8 @@ struct ProfileCommand: AsyncParsableCommand {
             var logger = Logger(label: "chainserve") { StreamLogHandler.standardError(label: $0) }
             logger.logLevel = .error
             let measured = try await ProfileStore.measure(
-                pool, addresses: try pool.addresses(), headThreads: headThreads, logger: logger, console: console)
+                pool, addresses: try pool.addresses(), headThreads: headThreads, logger: logger,
+                console: console)
             if let output {
                 try Data(measured.yaml.utf8).write(to: URL(fileURLWithPath: output), options: .atomic)
                 console.say("written to \(output)")
@@ -53,7 +55,8 @@ enum ProfileStore {
         console: Console
     ) async throws -> ClusterFile {
         let path = keptPath(pool, headThreads: headThreads)
-        if !afresh, let text = try? CommandFailure.read(path), let kept = try? ClusterFile.parse(text, file: path),
+        if !afresh, let text = try? CommandFailure.read(path),
+            let kept = try? ClusterFile.parse(text, file: path),
             kept.servers.count == pool.file.servers.count
         {
             console.say("using the times measured earlier (\(path); --reprofile measures again)")
@@ -77,12 +80,14 @@ enum ProfileStore {
     /// Named by a checksum of what the measurement depends on.
     private static func keptPath(_ pool: ServicePool, headThreads: Int) -> String {
         var key = "\(pool.file.yaml)|\(pool.shape)|\(pool.sequenceLength)|\(headThreads)"
-        if let path = pool.modelPath, let attributes = try? FileManager.default.attributesOfItem(atPath: path) {
+        if let path = pool.modelPath, let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+        {
             key += "|\(path)|\(attributes[.size] ?? 0)|\(attributes[.modificationDate] ?? 0)"
         }
         key += "|\(ProcessInfo.processInfo.activeProcessorCount)"
         let checksum = String(CRC32.of(key.utf8), radix: 16)
-        return CacheFolder.path("profiles") + "/\(pool.shape.name.filter { $0.isLetter || $0.isNumber })-\(checksum).yaml"
+        return CacheFolder.path("profiles")
+            + "/\(pool.shape.name.filter { $0.isLetter || $0.isNumber })-\(checksum).yaml"
     }
 
     static func measure(

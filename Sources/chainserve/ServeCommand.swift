@@ -28,7 +28,8 @@ struct ServeCommand: AsyncParsableCommand {
             for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }
             let running = try PoolService(
                 pool: pool, cluster: cluster, plan: plan, addresses: addresses,
-                service: service.options(defaultPort: ServiceArguments.defaultPort), threads: service.headThreads,
+                service: service.options(defaultPort: ServiceArguments.defaultPort),
+                threads: service.headThreads,
                 logger: service.logger, console: console)
             let host = service.host
             try await running.run { port in

@@ -46,7 +46,8 @@ struct ServicePool {
     /// Whether every server has times, so that a plan can be made.
     var hasTimes: Bool {
         file.servers.allSatisfy {
-            ($0.communicationTime != nil || $0.roundTripTime != nil) && ($0.blockTime != nil || $0.device != nil)
+            ($0.communicationTime != nil || $0.roundTripTime != nil)
+                && ($0.blockTime != nil || $0.device != nil)
         }
     }
 

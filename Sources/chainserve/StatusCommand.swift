@@ -30,7 +30,9 @@ struct StatusCommand: AsyncParsableCommand {
         let data: Data
         do {
             let (body, response) = try await URLSession.shared.data(for: request)
-            guard (response as? HTTPURLResponse)?.statusCode == 200 else { throw URLError(.badServerResponse) }
+            guard (response as? HTTPURLResponse)?.statusCode == 200 else {
+                throw URLError(.badServerResponse)
+            }
             data = body
         } catch {
             CommandFailure.warn("error: no chainserve answers at \(url); is it running, and is --url right?")
@@ -54,17 +56,20 @@ struct StatusCommand: AsyncParsableCommand {
         var text = "\(status.model) on the \(status.engine) engine"
         text += status.emulated ? " (EMULATED: no model is computed)\n\n" : "\n\n"
         let names = max(6, status.servers.map(\.name.count).max() ?? 0) + 2
-        text += left("server", names) + left("state", 10) + left("blocks", 10) + left("slots", 12) + "address\n"
+        text +=
+            left("server", names) + left("state", 10) + left("blocks", 10) + left("slots", 12) + "address\n"
         for server in status.servers {
             let blocks =
-                server.blockCount > 0 ? "\(server.firstBlock)–\(server.firstBlock + server.blockCount - 1)" : "–"
+                server.blockCount > 0
+                ? "\(server.firstBlock)–\(server.firstBlock + server.blockCount - 1)" : "–"
             text += left(server.name, names) + left(server.state.rawValue, 10) + left(blocks, 10)
             text += left("\(server.slotsUsed)/\(server.slotsTotal)", 12) + server.address
             text += server.pid.map { " (process \($0))\n" } ?? "\n"
         }
         text += "\n" + left("running", 10) + "chain\n"
         for chain in status.chains {
-            text += left("\(chain.running)/\(chain.capacity)", 10) + chain.servers.joined(separator: " > ") + "\n"
+            text +=
+                left("\(chain.running)/\(chain.capacity)", 10) + chain.servers.joined(separator: " > ") + "\n"
         }
         return text + "\n\(status.queueLength) waiting in the queue\n"
     }

@@ -60,7 +60,8 @@ struct UpCommand: AsyncParsableCommand {
         }
         let path = try service.model.map(absolutePath) ?? DefaultModel.fetch { console.say($0) }
         return try ServicePool(
-            try ClusterFile.parse(DefaultPool.text(modelPath: path), file: "the default pool"), model: service.model)
+            try ClusterFile.parse(DefaultPool.text(modelPath: path), file: "the default pool"),
+            model: service.model)
     }
 
     private func specifications(_ pool: ServicePool) throws -> [LocalServers.Specification] {

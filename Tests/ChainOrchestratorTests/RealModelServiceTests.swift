@@ -57,7 +57,8 @@ private func referenceTokens(path: String, prompts: [[Int32]], count: Int) throw
 struct RealModelServiceTests {
     private static let prompts = [
         "The capital of France is", "Once upon a time, in a small village,", "2 + 2 =",
-        String(repeating: "Chains of servers carry the hidden states of many jobs. ", count: 50) + "Therefore",
+        String(repeating: "Chains of servers carry the hidden states of many jobs. ", count: 50)
+            + "Therefore",
     ]
 
     private static func wish(_ model: LlamaFile, ranges: [(Int, Int)], jobs: Int) -> ServiceFixture.Wish {
@@ -76,7 +77,9 @@ struct RealModelServiceTests {
         return wish
     }
 
-    @Test("Answers over the wire, together and entering mid-range, are libllama's; a lost server changes nothing")
+    @Test(
+        "Answers over the wire, together and entering mid-range, are libllama's; a lost server changes nothing"
+    )
     func equalsLibllama() async throws {
         let path = try #require(modelPath)
         let model = try LlamaFile(path: path)
@@ -84,8 +87,8 @@ struct RealModelServiceTests {
         let tokenized = Self.prompts.map { vocabulary.tokenize($0, addSpecial: true, parseSpecial: true) }
         #expect(tokenized.contains { $0.count > 512 })
         let expected = try referenceTokens(path: path, prompts: tokenized, count: 64)
-        // s0 > s2 is entered mid-range (s2 hosts 9–30, s0 ends at 12); s1 > s2 uses all of s2; s0 > s3 is the spare way.
-        var wish = Self.wish(model, ranges: [(1, 12), (1, 8), (9, 22), (10, 21)], jobs: 4)
+        // s0 > s2 enters s2 in the middle of its range, at 13; when s2 is lost, s1 > s3 goes on from block 9.
+        var wish = Self.wish(model, ranges: [(1, 12), (1, 8), (9, 22), (9, 22)], jobs: 4)
         wish.withoutFile = [2]  // is sent its blocks over the wire
         try await ServiceFixture.with(wish) { pool in
             try await pool.orchestrator.waitUntilReady()
@@ -97,7 +100,8 @@ struct RealModelServiceTests {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for (index, prompt) in tokenized.enumerated() {
                     group.addTask {
-                        let answer = try await pool.generate(pool.request("m\(index)", .tokens(prompt), tokens: 64))
+                        let answer = try await pool.generate(
+                            pool.request("m\(index)", .tokens(prompt), tokens: 64))
                         #expect(answer.tokens == expected[index], "prompt \(index): \(answer.text)")
                     }
                 }
@@ -111,9 +115,11 @@ struct RealModelServiceTests {
     func wrongModel() async throws {
         let path = try #require(modelPath)
         let model = try LlamaFile(path: path)
-        let tensor = try #require(try model.manifest(modelName: "m", range: BlockRange(first: 20, count: 1)).tensors.last)
+        let tensor = try #require(
+            try model.manifest(modelName: "m", range: BlockRange(first: 20, count: 1)).tensors.last)
         // A copy of the file with one changed byte in a block of s1.
-        let other = FileManager.default.temporaryDirectory.path + "/chainserve-other-\(UUID().uuidString).gguf"
+        let other =
+            FileManager.default.temporaryDirectory.path + "/chainserve-other-\(UUID().uuidString).gguf"
         try FileManager.default.copyItem(atPath: path, toPath: other)
         defer { try? FileManager.default.removeItem(atPath: other) }
         let place = try #require(model.file.tensor(named: tensor.name)).fileOffset
@@ -126,7 +132,9 @@ struct RealModelServiceTests {
         var wish = Self.wish(model, ranges: [(1, 15), (16, 15)], jobs: 1)
         wish.localPaths[1] = other
         try await ServiceFixture.with(wish) { pool in
-            let error = await #expect(throws: StartError.self) { try await pool.orchestrator.waitUntilReady() }
+            let error = await #expect(throws: StartError.self) {
+                try await pool.orchestrator.waitUntilReady()
+            }
             guard case .refused(let server, let reason)? = error else {
                 Issue.record("\(String(describing: error))")
                 return

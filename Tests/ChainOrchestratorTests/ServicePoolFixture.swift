@@ -63,7 +63,8 @@ final class ServiceFixture: Sendable {
                     if model == nil { return EmulatedEngine(limits: limits, profile: profile) }
                     var options = options
                     options.device = "cpu"
-                    return try GGMLEngine(manifest: manifest, source: tensors, limits: limits, options: options)
+                    return try GGMLEngine(
+                        manifest: manifest, source: tensors, limits: limits, options: options)
                 }, logger: Self.quietLogger())
         }
         var started: [BlockServer] = []
@@ -136,7 +137,9 @@ final class ServiceFixture: Sendable {
     func unitsUsed(_ index: Int) -> Int { servers.value[index].health.unitsUsed }
 
     /// Submits and reads to the end.
-    func generate(_ request: GenerationRequest) async throws -> (tokens: [Int32], text: String, end: GenerationEvent?) {
+    func generate(_ request: GenerationRequest) async throws -> (
+        tokens: [Int32], text: String, end: GenerationEvent?
+    ) {
         let stream = try await orchestrator.submit(request)
         var tokens: [Int32] = []
         var text = ""
@@ -156,7 +159,9 @@ final class ServiceFixture: Sendable {
         return (tokens, text, end)
     }
 
-    func request(_ id: String, _ input: GenerationInput, tokens: Int?, temperature: Double = 0) -> GenerationRequest {
+    func request(_ id: String, _ input: GenerationInput, tokens: Int?, temperature: Double = 0)
+        -> GenerationRequest
+    {
         GenerationRequest(
             requestID: id, model: cluster.model.name, input: input, maximumTokens: tokens,
             sampling: SamplingParameters(temperature: temperature, seed: 7), ignoreEndOfSequence: true)

@@ -14,7 +14,10 @@ actor Conductor {
 
     private var dispatcher: Dispatcher
     private var jobs: [JobID: JobRecord] = [:]
+    /// The latest job of each request identifier. A client may use one again once its stream has ended, while the job
+    /// before is still being taken down.
     private var jobByRequest: [String: JobID] = [:]
+    private var jobByTicket: [UInt64: JobID] = [:]
     private var lastJob: UInt64 = 0
     private var servers: [ServerRecord]
     private var observations: [ChainObservation]
@@ -23,6 +26,7 @@ actor Conductor {
 
     private struct JobRecord {
         var requestID: String
+        var ticket: UInt64
         var job: GenerationJob
         var events: AsyncStream<GenerationEvent>.Continuation
         var attempt = 0
@@ -57,7 +61,8 @@ actor Conductor {
         }
         dispatcher = Dispatcher(
             configuration: DispatcherConfiguration(
-                queueLimit: configuration.queueLimit, maximumAttempts: configuration.maximumAttempts, rule: rule),
+                queueLimit: configuration.queueLimit, maximumAttempts: configuration.maximumAttempts,
+                rule: rule),
             chains: plan.chains.map(DispatchChain.init), serverCount: configuration.cluster.servers.count)
         servers = [ServerRecord](repeating: ServerRecord(), count: configuration.cluster.servers.count)
         observations = [ChainObservation](repeating: ChainObservation(), count: plan.chains.count)
@@ -65,19 +70,17 @@ actor Conductor {
 
     // MARK: - Jobs
 
-    /// Takes a job in, or refuses it. The stream's `onCancel` must end in `cancel(requestID:)`.
+    /// Takes a job in, or refuses it.
+    /// - Parameter ticket: names the job for `cancel(ticket:)`; never used twice.
     func submit(
-        _ job: GenerationJob, requestID: String, events: AsyncStream<GenerationEvent>.Continuation
+        _ job: GenerationJob, requestID: String, ticket: UInt64,
+        events: AsyncStream<GenerationEvent>.Continuation
     ) throws(GenerationRefusal) {
-        guard jobByRequest[requestID] == nil else {
-            throw .invalid(
-                message: "a request with the identifier '\(requestID)' is being served; use another X-Request-ID",
-                parameter: nil, code: "duplicate_request_id")
-        }
         lastJob += 1
         let id = JobID(lastJob)
-        jobs[id] = JobRecord(requestID: requestID, job: job, events: events)
+        jobs[id] = JobRecord(requestID: requestID, ticket: ticket, job: job, events: events)
         jobByRequest[requestID] = id
+        jobByTicket[ticket] = id
         if let refusal = post(.jobArrived(id)) {
             forget(id)
             throw describe(refusal)
@@ -85,8 +88,13 @@ actor Conductor {
     }
 
     /// Gives a job up; its stream ends with `.failed(.cancelled)`.
-    func cancel(requestID: String) -> Bool {
-        guard let id = jobByRequest[requestID], let record = jobs[id] else { return false }
+    func cancel(requestID: String) -> Bool { cancel(jobByRequest[requestID]) }
+
+    @discardableResult
+    func cancel(ticket: UInt64) -> Bool { cancel(jobByTicket[ticket]) }
+
+    private func cancel(_ id: JobID?) -> Bool {
+        guard let id, let record = jobs[id] else { return false }
         post(.jobCancelled(id))
         record.events.yield(.failed(.cancelled))
         record.events.finish()
@@ -95,7 +103,9 @@ actor Conductor {
     }
 
     private func forget(_ id: JobID) {
-        if let record = jobs.removeValue(forKey: id) { jobByRequest[record.requestID] = nil }
+        guard let record = jobs.removeValue(forKey: id) else { return }
+        jobByTicket[record.ticket] = nil
+        if jobByRequest[record.requestID] == id { jobByRequest[record.requestID] = nil }
     }
 
     private func describe(_ refusal: Dispatcher.Refusal) -> GenerationRefusal {
@@ -139,7 +149,8 @@ actor Conductor {
         for hop in chain.hops {
             guard let link = servers[hop.server.rawValue].link else { continue }
             hops.append(
-                AttemptHop(server: hop.server, link: link, firstBlock: hop.firstBlock, blockCount: hop.blockCount))
+                AttemptHop(
+                    server: hop.server, link: link, firstBlock: hop.firstBlock, blockCount: hop.blockCount))
         }
         let attempt = Attempt(
             number: number, engineJob: Self.engineJob(id, attempt: number), hops: hops,
@@ -233,7 +244,9 @@ actor Conductor {
         post(.serverReady(server))
     }
 
-    func setState(_ server: ServerIndex, _ state: PoolStatus.ServerState) { servers[server.rawValue].state = state }
+    func setState(_ server: ServerIndex, _ state: PoolStatus.ServerState) {
+        servers[server.rawValue].state = state
+    }
 
     /// - Parameter link: the connection that was lost; `nil` whichever there is. One that has been replaced already is
     ///   not news.
@@ -277,7 +290,7 @@ actor Conductor {
 
     /// Gives up every job there is.
     func cancelAll() {
-        for requestID in jobs.values.map(\.requestID) { _ = cancel(requestID: requestID) }
+        for id in jobs.keys.sorted() { _ = cancel(id) }
     }
 }
 

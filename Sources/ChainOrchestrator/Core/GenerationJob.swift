@@ -167,7 +167,8 @@ actor GenerationJob {
             let scores = TokenSampler.score(logits[...], chosen: token, count: logprobs)
             described.logprob = Double(scores.chosen.logProbability)
             described.topLogprobs = scores.top.map {
-                TokenLogprob(id: $0.token, bytes: frontend.bytes(of: $0.token), logprob: Double($0.logProbability))
+                TokenLogprob(
+                    id: $0.token, bytes: frontend.bytes(of: $0.token), logprob: Double($0.logProbability))
             }
         }
         return described

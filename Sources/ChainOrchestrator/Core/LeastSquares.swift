@@ -23,7 +23,9 @@ enum LeastSquares {
         for column in 0..<size {
             // The largest pivot; ties go to the first row.
             var pivot = column
-            for row in column..<size where abs(matrix[row][column]) > abs(matrix[pivot][column]) { pivot = row }
+            for row in column..<size where abs(matrix[row][column]) > abs(matrix[pivot][column]) {
+                pivot = row
+            }
             guard abs(matrix[pivot][column]) > 1e-12 else { return nil }
             matrix.swapAt(column, pivot)
             for row in 0..<size where row != column {

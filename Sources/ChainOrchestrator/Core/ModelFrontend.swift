@@ -37,7 +37,8 @@ package struct LlamaFrontend: ModelFrontend {
         vocabulary = try Vocabulary(path: model.file.path)
         guard vocabulary.size == ends.vocabularySize else {
             throw .modelFile(
-                "\(model.file.path): the tokenizer has \(vocabulary.size) tokens, the embedding \(ends.vocabularySize)")
+                "\(model.file.path): the tokenizer has \(vocabulary.size) tokens, the embedding \(ends.vocabularySize)"
+            )
         }
         width = ends.width
         vocabularySize = ends.vocabularySize
@@ -63,7 +64,9 @@ package struct LlamaFrontend: ModelFrontend {
         try await ends.embed(tokens)
     }
 
-    package func logits(_ hidden: [Float]) async throws(EngineError) -> [Float] { try await ends.logits(hidden) }
+    package func logits(_ hidden: [Float]) async throws(EngineError) -> [Float] {
+        try await ends.logits(hidden)
+    }
 }
 
 /// Runs a model's ends on a thread of their own and answers the hidden states that wait there in one product.

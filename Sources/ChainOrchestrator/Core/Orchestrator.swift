@@ -4,6 +4,7 @@ import Foundation
 import Logging
 import NIOCore
 import NIOPosix
+import Synchronization
 
 /// Serves a plan: keeps the block servers, takes requests in, and answers through the chains.
 package final class Orchestrator: GenerationService {
@@ -12,6 +13,7 @@ package final class Orchestrator: GenerationService {
     private let frontend: any ModelFrontend
     private let conductor: Conductor
     private let keepers: [ServerKeeper]
+    private let tickets = Atomic<UInt64>(0)
 
     /// - Parameter progress: told what each server does while it is made ready.
     package init(
@@ -42,7 +44,8 @@ package final class Orchestrator: GenerationService {
             keepers.append(
                 ServerKeeper(
                     server: position, name: server.name, address: configuration.addresses[index],
-                    assignment: assignment, source: source, configuration: configuration, conductor: conductor,
+                    assignment: assignment, source: source, configuration: configuration,
+                    conductor: conductor,
                     group: group, logger: logger, progress: progress))
         }
         self.keepers = keepers
@@ -68,13 +71,16 @@ package final class Orchestrator: GenerationService {
             var waiting: [(name: String, address: ServerAddress, record: Conductor.ServerRecord)] = []
             for (index, record) in records.enumerated() where record.state != .ready {
                 guard configuration.plan.placement[ServerIndex(index)] != nil else { continue }
-                waiting.append((configuration.cluster.servers[index].name, configuration.addresses[index], record))
+                waiting.append(
+                    (configuration.cluster.servers[index].name, configuration.addresses[index], record))
             }
             if waiting.isEmpty { return }
             if let hopeless = waiting.first(where: \.record.isHopeless) {
                 throw StartError.refused(server: hopeless.name, reason: hopeless.record.lastError ?? "")
             }
-            if ContinuousClock.now > deadline, let first = waiting.first(where: { $0.record.state != .loading }) {
+            if ContinuousClock.now > deadline,
+                let first = waiting.first(where: { $0.record.state != .loading })
+            {
                 throw StartError.unreachable(
                     server: first.name, address: first.address, reason: first.record.lastError ?? "no answer")
             }
@@ -96,21 +102,26 @@ package final class Orchestrator: GenerationService {
         guard request.model == modelCard.id else { throw .unknownModel(request.model) }
         let prompt = try tokens(of: request.input)
         guard !prompt.isEmpty else {
-            throw .invalid(message: "the prompt is empty; give at least one token", parameter: "prompt", code: nil)
+            throw .invalid(
+                message: "the prompt is empty; give at least one token", parameter: "prompt", code: nil)
         }
         let room = configuration.sequenceLength - prompt.count
-        guard room >= 1 else { throw .promptTooLong(tokens: prompt.count, limit: configuration.sequenceLength) }
+        guard room >= 1 else {
+            throw .promptTooLong(tokens: prompt.count, limit: configuration.sequenceLength)
+        }
         let wanted = request.maximumTokens ?? frontend.defaultOutputTokens ?? room
-        let seed = request.sampling.seed.map { UInt32(truncatingIfNeeded: $0 ^ ($0 >> 32)) } ?? UInt32.random(in: 0...(.max))
-        let requestID = request.requestID
+        let seed =
+            request.sampling.seed.map { UInt32(truncatingIfNeeded: $0 ^ ($0 >> 32)) }
+            ?? UInt32.random(in: 0...(.max))
+        let ticket = tickets.add(1, ordering: .relaxed).newValue
         let (stream, events) = GenerationStream.makeStream(promptTokens: prompt.count) { [conductor] in
-            Task { _ = await conductor.cancel(requestID: requestID) }
+            Task { await conductor.cancel(ticket: ticket) }
         }
         let job = GenerationJob(
             prompt: prompt, tokenLimit: min(wanted, room),
             clampedFrom: request.maximumTokens.flatMap { $0 > room ? $0 : nil }, request: request, seed: seed,
             frontend: frontend, events: events)
-        try await conductor.submit(job, requestID: requestID, events: events)
+        try await conductor.submit(job, requestID: request.requestID, ticket: ticket, events: events)
         return stream
     }
 
@@ -157,9 +168,11 @@ package final class Orchestrator: GenerationService {
             servers.append(
                 PoolStatus.Server(
                     name: cluster.servers[index].name, address: configuration.addresses[index].description,
-                    pid: record.link.flatMap(localProcess), state: record.state, firstBlock: range?.first ?? 0,
+                    pid: record.link.flatMap(localProcess), state: record.state,
+                    firstBlock: range?.first ?? 0,
                     blockCount: range?.count ?? 0, slotsUsed: health?.unitsUsed ?? 0,
-                    slotsTotal: range.map { cluster.cacheSlots(of: ServerIndex(index), hosting: $0.count) } ?? 0))
+                    slotsTotal: range.map { cluster.cacheSlots(of: ServerIndex(index), hosting: $0.count) }
+                        ?? 0))
         }
         var chains: [PoolStatus.Chain] = []
         for (index, chain) in configuration.plan.chains.enumerated() {
@@ -170,7 +183,8 @@ package final class Orchestrator: GenerationService {
                     running: await conductor.running(on: ChainIndex(index))))
         }
         return PoolStatus(
-            model: modelCard.id, engine: frontend.isEmulated ? "emulated" : "ggml", emulated: frontend.isEmulated,
+            model: modelCard.id, engine: frontend.isEmulated ? "emulated" : "ggml",
+            emulated: frontend.isEmulated,
             servers: servers, chains: chains, queueLength: await conductor.queueLength)
     }
 

@@ -91,14 +91,18 @@ package enum RangeSource: Sendable {
             let parameters = LlamaParameters(
                 architecture: "emulated", blockCount: shape.blockCount, embeddingWidth: width, headCount: 1,
                 keyValueHeadCount: 1, headSize: width, feedForwardWidth: width, normEpsilon: 1e-5,
-                ropeDimensionCount: width, ropeFrequencyBase: 10_000, ropeFrequencyScale: 1, contextLength: 1 << 20,
+                ropeDimensionCount: width, ropeFrequencyBase: 10_000, ropeFrequencyScale: 1,
+                contextLength: 1 << 20,
                 vocabularySize: 257)
             let tensors = (range.first..<range.end).map {
                 TensorEntry(
                     name: "blk.\($0 - 1).emulated", type: 24, dimensions: [shape.blockSize.rawValue],
                     byteCount: shape.blockSize.rawValue, crc32: 0)
             }
-            return BlockManifest(modelName: modelName, parameters: parameters, range: range, tensors: tensors)
+            var manifest = BlockManifest(
+                modelName: modelName, parameters: parameters, range: range, tensors: tensors)
+            manifest.emulatedUnitSize = shape.cacheSize.rawValue
+            return manifest
         }
     }
 }

@@ -50,7 +50,8 @@ package struct PoolProfiler {
     static let decodeRepeats = 12
 
     package init(
-        cluster: Cluster, addresses: [ServerAddress], threads: [Int], sequenceLength: Int, meanInputTokens: Int,
+        cluster: Cluster, addresses: [ServerAddress], threads: [Int], sequenceLength: Int,
+        meanInputTokens: Int,
         meanOutputTokens: Int, source: RangeSource, frontend: any ModelFrontend, group: any EventLoopGroup,
         logger: Logger
     ) {
@@ -120,7 +121,9 @@ package struct PoolProfiler {
     }
 
     /// As many blocks as fit with one job's caches, entered at different places.
-    private func samples(_ server: ServerIndex, _ link: NodeLink) async throws -> (decode: [Sample], prompt: [Sample]) {
+    private func samples(_ server: ServerIndex, _ link: NodeLink) async throws -> (
+        decode: [Sample], prompt: [Sample]
+    ) {
         let memory = cluster.blockMemory(of: server)
         let each = cluster.model.blockSize + cluster.model.cacheSize
         let count = min(memory.wholeUnits(of: each), cluster.model.blockCount)
@@ -154,7 +157,9 @@ package struct PoolProfiler {
                 prompt.append(Sample(blocks: Double(blocks), tokens: Double(size), seconds: median(times)))
             }
             var times: [Double] = []
-            for _ in 0..<Self.decodeRepeats where position < sequenceLength { times.append(try await step(1)) }
+            for _ in 0..<Self.decodeRepeats where position < sequenceLength {
+                times.append(try await step(1))
+            }
             decode.append(Sample(blocks: Double(blocks), tokens: 1, seconds: median(times)))
             link.close(job: job)
         }
@@ -182,9 +187,10 @@ package struct PoolProfiler {
         let count = decode.count + prompt.count
         let error =
             ((decodeFit.error * decodeFit.error * Double(decode.count)
-                + promptFit.error * promptFit.error * Double(prompt.count)) / Double(max(1, count))).squareRoot()
+            + promptFit.error * promptFit.error * Double(prompt.count)) / Double(max(1, count))).squareRoot()
         return ServerProfile(
-            name: name, communicationTimeSeconds: max(0, communication), blockTimeSeconds: max(1e-9, perBlock),
+            name: name, communicationTimeSeconds: max(0, communication),
+            blockTimeSeconds: max(1e-9, perBlock),
             fitError: error, samples: count)
     }
 

@@ -96,7 +96,9 @@ struct ServerKeeper: Sendable {
         case LinkError.wrongModel(let text): (problem, isHopeless) = (text, true)
         case LinkError.versionMismatch: (problem, isHopeless) = ("\(error)", true)
         case LinkError.refused(let code, let text):
-            (problem, isHopeless) = (text, [.memoryTooSmall, .badManifest, .wrongModel, .engine].contains(code))
+            (problem, isHopeless) = (
+                text, [.memoryTooSmall, .badManifest, .wrongModel, .engine].contains(code)
+            )
         default: problem = "\(error)"
         }
         await conductor.note(server, problem: problem, isHopeless: isHopeless)
