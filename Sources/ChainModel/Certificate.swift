@@ -26,7 +26,8 @@ public struct Certificate {
         var certificate = Certificate(cluster: cluster, plan: plan)
         certificate.checkPlacement()
         // Chains over ranges that do not exist have no meaning.
-        if certificate.violations.contains(where: { $0.constraint == .blockRange }) { return certificate.violations }
+        let hasRanges = !certificate.violations.contains { $0.constraint == .blockRange }
+        guard hasRanges else { return certificate.violations }
         certificate.checkChains()
         certificate.checkSlots()
         certificate.checkTotals()

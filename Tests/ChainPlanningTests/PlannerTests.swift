@@ -95,6 +95,7 @@ import Testing
     private static func isExpected(_ error: PlanningError) -> Bool {
         switch error {
         case .noChain, .modelDoesNotFit, .noServerHoldsWholeModel: true
+        case .invalidInput(let text): text.contains("placed by hand")
         default: false
         }
     }
@@ -161,6 +162,13 @@ import Testing
         }
         let error = #expect(throws: PlanningError.self) { try Planner.plan(cluster) }
         #expect(error == .noChain(firstMissingBlock: 2))
+    }
+
+    @Test func manualPlacementThatIsEmpty() {
+        let error = #expect(throws: PlanningError.self) {
+            try Planner.plan(.paperExample, options: PlanningOptions(placement: .manual))
+        }
+        #expect("\(error!)".contains("add `placement`"))
     }
 
     @Test(arguments: [0, -3, 1_000_000])
