@@ -116,6 +116,19 @@ import Testing
         #expect(plan.chains.count == 1)
     }
 
+    /// Of two fixed servers that host the block needed, the one that reaches further joins the chain.
+    @Test func reservedChainsUseTheFixedServerThatReachesFurthest() {
+        let model = ModelShape(name: "m", blockCount: 3, blockSize: ByteCount(10), cacheSize: ByteCount(1))
+        let servers = [14, 28, 14].map {
+            Server(name: "s\($0)", memory: ByteCount($0), communicationTimeSeconds: 1, blockTimeSeconds: 1)
+        }
+        var cluster = Cluster(model: model, demand: Demand(arrivalRate: 0.1), servers: servers)
+        cluster.manualPlacement.ranges[0] = BlockRange(first: 1, count: 1)
+        cluster.manualPlacement.ranges[1] = BlockRange(first: 1, count: 2)
+        let greedy = GreedyPlacement(cluster, counts: [0, 0, 1], capacity: 1)
+        #expect(greedy.chains.map { $0.servers.map(\.rawValue) } == [[1, 2]])
+    }
+
     @Test func manualPlacementAloneLeavesTheOthersSpare() throws {
         var cluster = Cluster.paperExample
         cluster.manualPlacement.ranges[0] = BlockRange(first: 1, count: 1)
