@@ -76,6 +76,8 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
+        .testTarget(name: "ChainModelTests", dependencies: ["ChainModel"]),
+        .testTarget(name: "ChainFormatsTests", dependencies: ["ChainFormats", "ChainPlanning"]),
         .testTarget(name: "ChainPlanningTests", dependencies: ["ChainPlanning", "ChainFormats"]),
         .testTarget(name: "ChainDispatchTests", dependencies: ["ChainDispatch"]),
         .testTarget(name: "ChainEngineTests", dependencies: ["ChainEngine"]),

@@ -124,7 +124,7 @@ public enum PlanReport {
     public static func summary(_ plan: Plan, cluster: Cluster) -> String {
         let met = plan.loadTargetMet ? "" : ", above the target of \(significant(plan.demand.loadTarget))"
         var lines = [
-            "\(plan.chains.count) chains (\(plan.disjointChains) disjoint) for \(plan.totalCapacity) jobs at once, "
+            "\(plan.chains.count) \(plan.chains.count == 1 ? "chain" : "chains") (\(plan.disjointChains) disjoint) for \(plan.totalCapacity) jobs at once, "
                 + "\(significant(plan.totalServiceRate)) jobs/s at most",
             "load \(significant(plan.load)) at \(significant(plan.demand.arrivalRate)) jobs/s\(met)",
         ]

@@ -25,6 +25,9 @@ public struct Certificate {
         }
         var certificate = Certificate(cluster: cluster, plan: plan)
         certificate.checkPlacement()
+        // Chains over ranges that do not exist have no meaning.
+        let hasRanges = !certificate.violations.contains { $0.constraint == .blockRange }
+        guard hasRanges else { return certificate.violations }
         certificate.checkChains()
         certificate.checkSlots()
         certificate.checkTotals()
@@ -50,6 +53,7 @@ public struct Certificate {
 
     private mutating func checkPlacement() {
         var spare: [ServerIndex] = []
+        var placed = 0
         for (position, server) in cluster.servers.enumerated() {
             let index = ServerIndex(position)
             if let fixed = cluster.manualPlacement[index], plan.placement[index] != fixed {
@@ -62,13 +66,12 @@ public struct Certificate {
                 spare.append(index)
                 continue
             }
-            checkRange(range, of: index)
+            if checkRange(range, of: index) { placed += range.count }
         }
         if plan.spareServers != spare {
             let names = spare.map { cluster[$0].name }.joined(separator: ", ")
             report(.spareServers, "the servers that host nothing are [\(names)]")
         }
-        let placed = plan.placement.ranges.reduce(0) { $0 + max(0, $1?.count ?? 0) }
         let most = placed / cluster.model.blockCount
         if plan.disjointChains < 0 || plan.disjointChains > most {
             report(
@@ -77,7 +80,8 @@ public struct Certificate {
         }
     }
 
-    private mutating func checkRange(_ range: BlockRange, of server: ServerIndex) {
+    /// Whether the range lies within the model.
+    private mutating func checkRange(_ range: BlockRange, of server: ServerIndex) -> Bool {
         let name = cluster[server].name
         let blockCount = cluster.model.blockCount
         // Written so that no sum overflows for a hostile file.
@@ -87,13 +91,14 @@ public struct Certificate {
             report(
                 .blockRange,
                 "\(name): first block \(range.first), \(range.count) blocks; the model has 1 … \(blockCount)")
-            return
+            return false
         }
         let memory = cluster[server].memory.rawValue - cluster.model.computeSize.rawValue
         let (needed, overflow) = cluster.model.blockSize.rawValue.multipliedReportingOverflow(by: range.count)
         if overflow || needed > memory {
             report(.memory, "\(name): \(range.count) blocks need \(needed) bytes of \(memory) (eq. 1)")
         }
+        return true
     }
 
     // MARK: Chains

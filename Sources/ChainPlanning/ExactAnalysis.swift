@@ -39,7 +39,7 @@ public struct ExactAnalysis: Hashable, Sendable {
             let waitingPlaces =
                 thresholds.map { chain + 1 < $0.count ? $0[chain + 1] - $0[chain] : 0 } ?? 0
             let threshold = thresholds?[chain] ?? 1
-            recursion.append(chain, threshold: threshold)
+            recursion.append(chain)
             recursion.wait(places: waitingPlaces, after: threshold)
             if recursion.isNegligible { break }
         }

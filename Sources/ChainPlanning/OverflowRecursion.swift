@@ -55,10 +55,9 @@ struct OverflowRecursion {
 
     /// Appends chain `l`: what it accepts of the overflow, and the overflow past it.
     /// - Complexity: O(c·S²).
-    mutating func append(_ chain: Int, threshold: Int) {
+    mutating func append(_ chain: Int) {
         let rate = chains.rates[chain]
         let slots = chains.capacities[chain]
-        if threshold > 1, waitProbability == nil { waitProbability = fullProbability }
         let logLoss = logLossDivisor(rate: rate, slots: slots)
         // a_l = o_{l−1} − o_l = −o_{l−1}·expm1(−ln D), without cancellation.
         let accepted = -overflowRate * Double.expMinusOne(-logLoss)

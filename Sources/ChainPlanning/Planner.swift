@@ -42,6 +42,9 @@ public enum Planner {
         switch options.placement {
         case .gbpCR where cluster.manualPlacement.ranges.contains(nil):
             (composition, tunedBy) = try greedy(cluster, options)
+        case .manual where cluster.manualPlacement.ranges.allSatisfy { $0 == nil }:
+            throw .invalidInput(
+                "no server is placed by hand: add `placement` to the cluster file, or use gbp-cr")
         case .gbpCR, .manual:
             composition = try fixed(cluster, cluster.manualPlacement)
         case .wholeModel:

@@ -58,7 +58,7 @@ public struct WaitThresholds {
             basis: ChebyshevBasis(nodeCount: ExactAnalysis.defaultNodeCount))
         var threshold = 1
         for chain in 0..<chains.count {
-            recursion.append(chain, threshold: threshold)
+            recursion.append(chain)
             states.append(recursion)
             guard chain + 1 < chains.count else { break }
             let count = recursion.cheapestPlaces(
@@ -74,7 +74,7 @@ public struct WaitThresholds {
         var recursion = states[first]
         var threshold = 1 + places[..<first].reduce(0, +)
         for chain in first..<chains.count {
-            if chain > first { recursion.append(chain, threshold: threshold) }
+            if chain > first { recursion.append(chain) }
             guard chain + 1 < chains.count else { break }
             recursion.wait(places: places[chain], after: threshold)
             threshold += places[chain]
@@ -91,7 +91,7 @@ public struct WaitThresholds {
         for chain in first..<(chains.count - 1) {
             recursion.wait(places: places[chain], after: threshold)
             threshold += places[chain]
-            recursion.append(chain + 1, threshold: threshold)
+            recursion.append(chain + 1)
             states.append(recursion)
         }
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 
 @main
 struct ChainServeCommand: AsyncParsableCommand {
@@ -9,4 +10,20 @@ struct ChainServeCommand: AsyncParsableCommand {
             UpCommand.self, ServeCommand.self, NodeCommand.self, PlanCommand.self, CheckCommand.self,
             ProfileCommand.self, StatusCommand.self, FetchCommand.self,
         ])
+
+    /// Runs the command; wrong usage ends with status 2, as everywhere in ChainServe (the parser's own is 64).
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+            CommandFailure.warn(fullMessage(for: error))
+            exit(withError: CommandFailure.invalidInput)
+        }
+    }
 }

@@ -32,10 +32,12 @@ struct PlanCommand: ParsableCommand {
     @Option(name: .long, help: "How servers get their blocks.")
     var placement: PlacementMethod = .gbpCR
 
-    @Option(name: .long, help: "Jobs per second, such as 0.2 or 12/min, instead of the file's.")
+    @Option(
+        name: .long, parsing: .unconditional,
+        help: "Jobs per second, such as 0.2 or 12/min, instead of the file's.")
     var arrivalRate: String?
 
-    @Option(name: .long, help: "Target load between 0 and 1, instead of the file's.")
+    @Option(name: .long, parsing: .unconditional, help: "Target load between 0 and 1, instead of the file's.")
     var loadTarget: String?
 
     @Flag(name: .long, help: "Let tuning exceed the load target.")
@@ -65,14 +67,17 @@ struct PlanCommand: ParsableCommand {
         for note in clusterFile.notes(for: cluster) { CommandFailure.warn("note: \(note)") }
         if let arrivalRate { cluster.demand.arrivalRate = try DemandText.arrivalRate(arrivalRate) }
         if let loadTarget { cluster.demand.loadTarget = try DemandText.loadTarget(loadTarget) }
-        return (cluster, try Planner.plan(cluster, options: try options()))
+        return (cluster, try Planner.plan(cluster, options: options))
     }
 
-    private func options() throws -> PlanningOptions {
+    func validate() throws {
         if capacity != nil, tune != nil {
             throw ValidationError("--capacity fixes what --tune would choose: give one of the two")
         }
-        return PlanningOptions(
+    }
+
+    private var options: PlanningOptions {
+        PlanningOptions(
             placement: placement, capacity: capacity.map { .fixed($0) } ?? .tuned(by: tune ?? .exact),
             ignoreLoadTarget: ignoreLoadTarget, dispatch: dispatch)
     }

@@ -1,7 +1,8 @@
 import ChainModel
 import Foundation
 
-/// Golden values that live beside the repository, never in it.
+/// Golden values that live beside the repository, never in it. Names of fields are those of the data.
+// swift-format-ignore: AlwaysUseLowerCamelCase
 enum GoldenData {
     static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appending(path: "../shared/data/golden").standardizedFileURL

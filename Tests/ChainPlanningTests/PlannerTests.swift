@@ -95,6 +95,7 @@ import Testing
     private static func isExpected(_ error: PlanningError) -> Bool {
         switch error {
         case .noChain, .modelDoesNotFit, .noServerHoldsWholeModel: true
+        case .invalidInput(let text): text.contains("placed by hand")
         default: false
         }
     }
@@ -113,6 +114,19 @@ import Testing
         #expect(plan.placement.ranges.map { $0?.first } == [1, 2, 4])
         #expect(plan.disjointChains == 1)
         #expect(plan.chains.count == 1)
+    }
+
+    /// Of two fixed servers that host the block needed, the one that reaches further joins the chain.
+    @Test func reservedChainsUseTheFixedServerThatReachesFurthest() {
+        let model = ModelShape(name: "m", blockCount: 3, blockSize: ByteCount(10), cacheSize: ByteCount(1))
+        let servers = [14, 28, 14].map {
+            Server(name: "s\($0)", memory: ByteCount($0), communicationTimeSeconds: 1, blockTimeSeconds: 1)
+        }
+        var cluster = Cluster(model: model, demand: Demand(arrivalRate: 0.1), servers: servers)
+        cluster.manualPlacement.ranges[0] = BlockRange(first: 1, count: 1)
+        cluster.manualPlacement.ranges[1] = BlockRange(first: 1, count: 2)
+        let greedy = GreedyPlacement(cluster, counts: [0, 0, 1], capacity: 1)
+        #expect(greedy.chains.map { $0.servers.map(\.rawValue) } == [[1, 2]])
     }
 
     @Test func manualPlacementAloneLeavesTheOthersSpare() throws {
@@ -161,6 +175,13 @@ import Testing
         }
         let error = #expect(throws: PlanningError.self) { try Planner.plan(cluster) }
         #expect(error == .noChain(firstMissingBlock: 2))
+    }
+
+    @Test func manualPlacementThatIsEmpty() {
+        let error = #expect(throws: PlanningError.self) {
+            try Planner.plan(.paperExample, options: PlanningOptions(placement: .manual))
+        }
+        #expect("\(error!)".contains("add `placement`"))
     }
 
     @Test(arguments: [0, -3, 1_000_000])
