@@ -102,7 +102,7 @@ public enum EngineError: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .blocksNotHosted(let first, let count, let range):
-            "blocks \(first)–\(first + count - 1) were asked for, but this server hosts \(range.first)–\(range.end - 1)"
+            "\(count) blocks from \(first) on were asked for, but this server hosts \(range.first)–\(range.end - 1)"
                 + " and a job must run to the end of them"
         case .jobAlreadyOpen(let job): "job \(job.rawValue) is open already"
         case .jobUnknown(let job): "job \(job.rawValue) is not open here"

@@ -85,7 +85,9 @@ public final class GGUFFile: Sendable {
         for _ in 0..<valueCount {
             let key = try reader.string()
             let type = try reader.scalar(UInt32.self)
-            metadata[key] = try reader.value(type: type)
+            guard metadata.updateValue(try reader.value(type: type), forKey: key) == nil else {
+                throw reader.damaged("metadata \(key) is listed twice")
+            }
         }
         var alignment = 32
         if case .integer(let given)? = metadata["general.alignment"] {
