@@ -100,11 +100,10 @@ public final class TokenSampler {
         _ logits: ArraySlice<Float>, chosen: Int32, count: Int
     ) -> (chosen: ScoredToken, top: [ScoredToken]) {
         func logit(_ token: Int32) -> Float { logits[logits.startIndex + Int(token)] }
-        let largest = logits.max() ?? 0
-        let total = logits.reduce(0.0) { $0 + exp(Double($1 - largest)) }
-        let offset = Double(largest) + log(total)
+        let largest = Double(logits.max() ?? 0)
+        let logTotal = log(logits.reduce(0.0) { $0 + exp(Double($1) - largest) })
         func scored(_ token: Int32) -> ScoredToken {
-            ScoredToken(token: token, logProbability: Float(Double(logit(token)) - offset))
+            ScoredToken(token: token, logProbability: Float(Double(logit(token)) - largest - logTotal))
         }
         var best: [Int32] = []
         for token in 0..<Int32(logits.count) where count > 0 {
