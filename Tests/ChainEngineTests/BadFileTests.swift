@@ -6,7 +6,8 @@ import Testing
 
 @testable import ChainEngine
 
-/// Damaged and unsuitable model files: each is refused with an `EngineError` that names the file and says what to do.
+/// Damaged and unsuitable model files: each is refused with an `EngineError` that names the file and says
+/// what to do.
 @Suite
 struct BadFileTests {
     private static let small = SyntheticModel(

@@ -50,7 +50,8 @@ private final class StepPlanner {
 
 @Suite(.serialized)
 struct EngineMemoryTests {
-    /// Width, heads, key-value heads, head size, feed-forward width of models in use, and of some that nobody makes.
+    /// Width, heads, key-value heads, head size, feed-forward width of models in use, and of some that
+    /// nobody makes.
     static let shapes: [(width: Int, heads: Int, shared: Int, head: Int, inner: Int)] = [
         (576, 9, 3, 64, 1536), (960, 15, 5, 64, 2560), (2048, 32, 32, 64, 8192), (2048, 32, 4, 64, 5632),
         (4096, 32, 32, 128, 11008), (4096, 32, 8, 128, 14336), (256, 8, 8, 128, 64), (256, 8, 1, 32, 512),

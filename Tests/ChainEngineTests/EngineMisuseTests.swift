@@ -62,7 +62,8 @@ struct EngineMisuseTests {
         #expect(identical(results[0], results[1]))
     }
 
-    /// Everything that must be refused while job 1 is at `position` of its blocks 2–4 and job 2 at a ninth of it.
+    /// Everything that must be refused while job 1 is at `position` of its blocks 2–4 and job 2 at a ninth
+    /// of it.
     private func trouble(_ engine: GGMLEngine, position: Int) throws {
         let one = EngineJobID(1)
         let units = engine.unitsUsed

@@ -8,7 +8,7 @@ private let prompts: [String] = [
     "Hello",
     "The capital of France is",
     "Write a short story about a lighthouse keeper who finds a message in a bottle.",
-    "List the planets of the solar system in order of their distance from the sun, with one fact about each of them.",
+    "List the planets of the solar system in order of their distance from the sun, with one fact about each.",
     "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n",
     "Überraschend schön: naïve café, 東京, и ещё немного текста. Translate this into English:",
     String(repeating: "The quick brown fox jumps over the lazy dog. ", count: 12) + "And then the dog",
@@ -19,7 +19,8 @@ private let prompts: [String] = [
     .enabled(if: defaultModelPath != nil, "the default model is not in the cache: run `make test`"),
     .serialized)
 struct RightAnswersTests {
-    /// Ranges of engines and the path through them: six compositions, three of them entering ranges in the middle.
+    /// Ranges of engines and the path through them: six compositions, three of them entering ranges in the
+    /// middle.
     static let compositions: [(ranges: [(first: Int, count: Int)], order: [Int])] = [
         ([(1, 30)], [0]),
         ([(1, 10), (11, 10), (21, 10)], [0, 1, 2]),
@@ -60,8 +61,8 @@ struct RightAnswersTests {
     func batchedEqualsAlone() throws {
         let path = try #require(defaultModelPath)
         let (tokenized, expected) = try #require(Self.expected)
-        // Blocks 1–12 on one engine; 9–30 on another, entered at 13 by the jobs that used all of the first and at 9 by
-        // those that come from a third which ends at 8.
+        // Blocks 1–12 on one engine; 9–30 on another, entered at 13 by the jobs that used all of the first
+        // and at 9 by those that come from a third which ends at 8.
         let pool = try InProcessPool(path: path, ranges: [(1, 12), (9, 22), (1, 8)], units: 8 * 22)
         let routes = (0..<8).map { pool.path($0 % 2 == 0 ? [0, 1] : [2, 1]) }
         let jobs = try routes.map { try pool.open($0) }
@@ -103,7 +104,7 @@ struct RightAnswersTests {
     }
 
     @Test(
-        "A job replayed on another chain, its prompt in the same steps and its answer in pieces, goes on the same",
+        "A job replayed, prompt in the same steps and answer in pieces of at most 32, goes on the same",
         arguments: [32, 7, 1])
     func recovery(piece: Int) throws {
         let path = try #require(defaultModelPath)

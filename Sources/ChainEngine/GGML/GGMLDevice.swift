@@ -25,7 +25,8 @@ final class GGMLDevice {
         }
     }
 
-    /// - Parameter wanted: a device's name (upper and lower case alike), `cpu`, or `auto`: the best GPU, else the CPU.
+    /// - Parameter wanted: a device's name (upper and lower case alike), `cpu`, or `auto`: the best GPU,
+    ///   else the CPU.
     /// - Throws: `EngineError.device` when there is no such device.
     init(wanted: String, threads: Int) throws(EngineError) {
         _ = Self.prepared
@@ -42,7 +43,8 @@ final class GGMLDevice {
         }
         guard let found, let backend = ggml_backend_dev_init(found, nil) else {
             throw .device(
-                "device '\(wanted)' is not here; choose one of: auto, \(Self.available.joined(separator: ", "))"
+                "device '\(wanted)' is not here; choose one of: auto,"
+                    + " \(Self.available.joined(separator: ", "))"
             )
         }
         device = found
@@ -57,9 +59,9 @@ final class GGMLDevice {
         if let threadPool, let free = function("ggml_threadpool_free", as: FreePool.self) { free(threadPool) }
     }
 
-    /// Sets the number of threads and gives the backend a pool of them: without OpenMP it would start new ones for
-    /// every graph. Waiting threads sleep (`poll` 0), as others share the host; with OpenMP that is for
-    /// `OMP_WAIT_POLICY=passive` to say, which its library reads once, before the process begins.
+    /// Sets the number of threads and gives the backend a pool of them: without OpenMP it would start new
+    /// ones for every graph. Waiting threads sleep (`poll` 0), as others share the host; with OpenMP that is
+    /// for `OMP_WAIT_POLICY=passive` to say, which its library reads once, before the process begins.
     private func setThreads(_ count: Int) {
         typealias SetThreads = @convention(c) (OpaquePointer?, Int32) -> Void
         function("ggml_backend_set_n_threads", as: SetThreads.self)?(backend, Int32(clamping: count))
@@ -84,8 +86,8 @@ final class GGMLDevice {
     /// The device's ordinary memory.
     var bufferType: OpaquePointer? { ggml_backend_dev_buffer_type(device) }
 
-    /// Memory in which the device keeps matrices rearranged for speed. libllama prefers it where an operation can use
-    /// it, and so do we: results are equal to the last bit only when both do.
+    /// Memory in which the device keeps matrices rearranged for speed. libllama prefers it where an
+    /// operation can use it, and so do we: results are equal to the last bit only when both do.
     var extraBufferTypes: [OpaquePointer] {
         typealias GetExtra = @convention(c) (OpaquePointer?) -> UnsafeMutablePointer<OpaquePointer?>?
         guard let list = function("ggml_backend_dev_get_extra_bufts", as: GetExtra.self),

@@ -1,10 +1,11 @@
 import CGGML
 import ChainModel
 
-/// What must hold before ggml sees a manifest, which may have come over the wire: ggml ends the process on shapes that
-/// do not fit, and sums of sizes must not overflow here.
+/// What must hold before ggml sees a manifest, which may have come over the wire: ggml ends the process on
+/// shapes that do not fit, and sums of sizes must not overflow here.
 extension GGMLEngine {
-    /// Bounds on what a manifest and limits may claim; far beyond any model, near enough that products do not overflow.
+    /// Bounds on what a manifest and limits may claim; far beyond any model, near enough that products do
+    /// not overflow.
     private static let largestExtent = 1 << 20
     private static let largestBlockCount = 4096
 
@@ -35,7 +36,8 @@ extension GGMLEngine {
             (1...largestExtent).contains(limits.sequenceLength)
         else {
             throw .memory(
-                "cache units, sequence length and step size must be positive, the latter two at most \(largestExtent)"
+                "cache units, sequence length and step size must be positive, the latter two at most"
+                    + " \(largestExtent)"
             )
         }
         let unit = EngineMemory.unitSize(parameters, sequenceLength: limits.sequenceLength).rawValue

@@ -3,15 +3,16 @@ import ChainModel
 
 /// Runs a range of Llama blocks on a ggml device.
 ///
-/// What it keeps in memory, all allocated when it is made: the parameters of the hosted blocks, one arena of cache
-/// units, and the buffers of the largest step; together never more than `EngineMemory` says.
+/// What it keeps in memory, all allocated when it is made: the parameters of the hosted blocks, one arena of
+/// cache units, and the buffers of the largest step; together never more than `EngineMemory` says.
 public final class GGMLEngine: BlockEngine {
     public let limits: EngineLimits
     public var isEmulated: Bool { false }
     public var unitsUsed: Int { arena.usedCount }
     public var openJobs: Int { jobs.count }
 
-    /// Bytes held on the device: parameters, cache and compute buffers, the backend's scratch at its largest included.
+    /// Bytes held on the device: parameters, cache and compute buffers, the backend's scratch at its largest
+    /// included.
     public var memoryUsed: ByteCount {
         ByteCount(
             store.byteCount + arena.byteCount + ggml_gallocr_get_buffer_size(allocator, 0) + scratchSize)
@@ -40,8 +41,9 @@ public final class GGMLEngine: BlockEngine {
     private var jobs: [EngineJobID: OpenJob] = [:]
 
     /// Checks `manifest` against the graph, loads its tensors and allocates everything a step needs.
-    /// - Throws: `EngineError.modelFile` or `.unsupportedModel` for tensors that do not fit, `.memory` when the device
-    ///   has no room or a step would need more than `options.computeSize` (if that is not zero), `.device`.
+    /// - Throws: `EngineError.modelFile` or `.unsupportedModel` for tensors that do not fit, `.memory` when
+    ///   the device has no room or a step would need more than `options.computeSize` (if that is not zero),
+    ///   `.device`.
     public init(
         manifest: BlockManifest, source: any TensorSource, limits: EngineLimits, options: EngineOptions
     ) throws(EngineError) {

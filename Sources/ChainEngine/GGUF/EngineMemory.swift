@@ -1,7 +1,7 @@
 import ChainModel
 
-/// Memory that a server spends, in bytes: what counts towards its declared memory is parameters, cache units and
-/// compute buffers, by these formulas.
+/// Memory that a server spends, in bytes: what counts towards its declared memory is parameters, cache units
+/// and compute buffers, by these formulas.
 public enum EngineMemory {
     /// Tokens of one compute step: libllama's own step, so that long prompts give its very numbers.
     public static let stepTokens = 512
@@ -23,12 +23,13 @@ public enum EngineMemory {
         return ByteCount(2 * width * rows(sequenceLength: sequenceLength) * 2)
     }
 
-    /// What a server sets aside for steps of `stepTokens` tokens: activations, attention masks, row indices, and the CPU
-    /// backend's scratch. An engine keeps within it whatever the batch: one whose layout would not fit is computed in
-    /// parts.
+    /// What a server sets aside for steps of `stepTokens` tokens: activations, attention masks, row indices,
+    /// and the CPU backend's scratch. An engine keeps within it whatever the batch: one whose layout would
+    /// not fit is computed in parts.
     /// - Parameters:
     ///   - threads: compute threads.
-    ///   - largeBlocks: some matrix has a type of 256-value blocks (Q2_K … Q6_K, IQ…), whose products take more scratch.
+    ///   - largeBlocks: some matrix has a type of 256-value blocks (Q2_K … Q6_K, IQ…), whose products take
+    ///     more scratch.
     public static func computeSize(
         _ parameters: LlamaParameters, sequenceLength: Int, stepTokens: Int, threads: Int = Self.threads,
         largeBlocks: Bool = true
@@ -41,12 +42,12 @@ public enum EngineMemory {
         return ByteCount(buffers + scratch)
     }
 
-    /// The tensors of a step that live at once, with room for jobs that join in the middle of a range (their hidden
-    /// states wait, and the allocator's free places do not fit the wider ones).
+    /// The tensors of a step that live at once, with room for jobs that join in the middle of a range (their
+    /// hidden states wait, and the allocator's free places do not fit the wider ones).
     ///
-    /// Per token the feed-forward network holds the residual, its norm and three inner vectors; attention the
-    /// residual, the queries, and the results of the jobs before and after they are joined. The other widths are what
-    /// waiting and misfit were seen to take over random batches.
+    /// Per token the feed-forward network holds the residual, its norm and three inner vectors; attention
+    /// the residual, the queries, and the results of the jobs before and after they are joined. The other
+    /// widths are what waiting and misfit were seen to take over random batches.
     /// - Parameter maskedRows: cache rows that each token's attention reads, over all tokens.
     static func bufferSize(_ parameters: LlamaParameters, tokens: Int, maskedRows: Int, blockCount: Int)
         -> Int
@@ -62,10 +63,11 @@ public enum EngineMemory {
     /// Alignment of tensors and the rotary factors.
     private static let alignment = 1 << 18
 
-    /// The CPU backend's work buffer, which it allocates by itself; ggml computes it in `ggml_graph_plan` as the largest
-    /// over a graph's operations. Those of our graphs: a product converts its right side to the partner type of the
-    /// left one (at most 2 bytes a value), and for types of 256-value blocks keeps 512 KiB a thread; flash attention
-    /// keeps tiles of 64 queries and 64 rows a thread, or one partial result for each head and thread.
+    /// The CPU backend's work buffer, which it allocates by itself; ggml computes it in `ggml_graph_plan` as
+    /// the largest over a graph's operations. Those of our graphs: a product converts its right side to the
+    /// partner type of the left one (at most 2 bytes a value), and for types of 256-value blocks keeps 512
+    /// KiB a thread; flash attention keeps tiles of 64 queries and 64 rows a thread, or one partial result
+    /// for each head and thread.
     static func scratchSize(_ parameters: LlamaParameters, stepTokens: Int, threads: Int, largeBlocks: Bool)
         -> Int
     {

@@ -110,7 +110,8 @@ public final class GGUFFile: Sendable {
             let (offset, overflow) = tensors[index].fileOffset.addingReportingOverflow(dataStart)
             guard !overflow, offset >= 0, tensors[index].byteCount <= fileSize - min(offset, fileSize) else {
                 throw reader.damaged(
-                    "tensor \(tensors[index].name) lies beyond the file's end at byte \(fileSize) (truncated?)"
+                    "tensor \(tensors[index].name) lies beyond the file's end at byte \(fileSize)"
+                        + " (truncated?)"
                 )
             }
             tensors[index].fileOffset = offset

@@ -1,7 +1,7 @@
 import CGGML
 
-/// What a file must satisfy before a graph is built over it: ggml ends the process on wrong shapes, so every shape is
-/// compared with the parameters here.
+/// What a file must satisfy before a graph is built over it: ggml ends the process on wrong shapes, so every
+/// shape is compared with the parameters here.
 extension LlamaFile {
     static func readParameters(_ file: GGUFFile) throws(EngineError) -> LlamaParameters {
         func refuse(_ what: String) -> EngineError { .unsupportedModel("\(file.path): \(what)") }
@@ -75,8 +75,8 @@ extension LlamaFile {
         }
     }
 
-    /// 1, or the inverse of a linear scaling factor, which is what libllama takes a factor without a type for. Other
-    /// scalings would be computed wrongly, so they are refused.
+    /// 1, or the inverse of a linear scaling factor, which is what libllama takes a factor without a type
+    /// for. Other scalings would be computed wrongly, so they are refused.
     private static func ropeScale(_ file: GGUFFile) throws(EngineError) -> Double {
         var kind = "linear"
         if case .string(let given)? = file.metadata["llama.rope.scaling.type"] { kind = given }
@@ -117,7 +117,8 @@ extension LlamaFile {
         }
     }
 
-    /// `nil` when a tensor of this name, type and shape is what block graphs expect, else what is wrong with it.
+    /// `nil` when a tensor of this name, type and shape is what block graphs expect, else what is wrong with
+    /// it.
     static func problem(
         name: String, type: UInt32, dimensions: [Int], byteCount: Int, _ parameters: LlamaParameters
     ) -> String? {
@@ -151,7 +152,8 @@ extension LlamaFile {
         ]
         guard unusable.contains(where: { $0.rawValue == type }) else { return nil }
         return
-            "matrices of type \(String(cString: ggml_type_name(ggml_type(rawValue: type)))) cannot be multiplied"
+            "matrices of type \(String(cString: ggml_type_name(ggml_type(rawValue: type))))"
+            + " cannot be multiplied"
     }
 
     static func check(block: Int, of file: GGUFFile, _ parameters: LlamaParameters) throws(EngineError) {

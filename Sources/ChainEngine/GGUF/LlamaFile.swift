@@ -2,8 +2,8 @@ import CGGML
 import ChainModel
 import Synchronization
 
-/// A Llama-architecture model in a GGUF file: what its graph needs, which tensors each block has, and what memory a
-/// block, a cache unit and a step take.
+/// A Llama-architecture model in a GGUF file: what its graph needs, which tensors each block has, and what
+/// memory a block, a cache unit and a step take.
 public final class LlamaFile: LocalModel {
     public let file: GGUFFile
     public let parameters: LlamaParameters
@@ -14,7 +14,8 @@ public final class LlamaFile: LocalModel {
     /// Cache rows of a unit are rounded up to this many, the granularity of ggml's attention.
     public static let rowGranularity = 256
 
-    /// The tensors a block may have, by GGUF suffix. Anything else in a block is a model we would compute wrongly.
+    /// The tensors a block may have, by GGUF suffix. Anything else in a block is a model we would compute
+    /// wrongly.
     static let requiredTensors = [
         "attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight",
         "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",
@@ -26,8 +27,8 @@ public final class LlamaFile: LocalModel {
     /// Per-dimension rotary factors (Llama 3), shared by all blocks.
     static let ropeFactors = "rope_freqs.weight"
 
-    /// - Throws: `EngineError.modelFile` for a file that cannot be read, `.unsupportedModel` for one that our graph
-    ///   would compute wrongly.
+    /// - Throws: `EngineError.modelFile` for a file that cannot be read, `.unsupportedModel` for one that
+    ///   our graph would compute wrongly.
     public init(path: String) throws(EngineError) {
         file = try GGUFFile(path: path)
         parameters = try Self.readParameters(file)
@@ -42,8 +43,8 @@ public final class LlamaFile: LocalModel {
 
     // MARK: - Memory
 
-    /// What the planner needs: `L`, `s_m` (the largest block's), `s_c` for `sequenceLength` reserved tokens, and the
-    /// compute buffers of a server that runs `threads` threads.
+    /// What the planner needs: `L`, `s_m` (the largest block's), `s_c` for `sequenceLength` reserved tokens,
+    /// and the compute buffers of a server that runs `threads` threads.
     public func shape(
         name: String, sequenceLength: Int, stepTokens: Int = EngineMemory.stepTokens,
         threads: Int = EngineMemory.threads

@@ -42,8 +42,8 @@ public struct ScoredToken: Hashable, Sendable {
     }
 }
 
-/// Chooses tokens with libllama's samplers. One per job; its random state goes on from token to token, so a job that
-/// is moved to another chain keeps its text. Belongs to one task.
+/// Chooses tokens with libllama's samplers. One per job; its random state goes on from token to token, so a
+/// job that is moved to another chain keeps its text. Belongs to one task.
 public final class TokenSampler {
     /// `llama_sampler *`.
     private let chain: UnsafeMutablePointer<llama_sampler>
@@ -94,7 +94,8 @@ public final class TokenSampler {
         return token
     }
 
-    /// The likeliest `count` tokens and the one chosen, with log-probabilities. Ties go to the smaller token number.
+    /// The likeliest `count` tokens and the one chosen, with log-probabilities. Ties go to the smaller token
+    /// number.
     /// - Complexity: O(vocabulary · count).
     public static func score(
         _ logits: ArraySlice<Float>, chosen: Int32, count: Int
