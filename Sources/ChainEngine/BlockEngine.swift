@@ -11,16 +11,19 @@ public struct EngineJobID: Hashable, Comparable, Sendable, RawRepresentable {
 /// One job's share of a step: `tokenCount` consecutive positions to be carried through the job's blocks.
 public struct EngineStep: Sendable {
     public var job: EngineJobID
-    /// Position of the first token in the sequence, from 0. Must be the number of rows the job has computed so far.
+    /// Position of the first token in the sequence, from 0. Must be the number of rows the job has computed
+    /// so far.
     public var position: Int
     public var tokenCount: Int
     /// Hidden states entering the job's first block: row-major `[tokenCount][width]`.
     public var hidden: [Float]
-    /// Only the last token's hidden state leaves, `[1][width]`: all that the output head asks of the model's last block.
+    /// Only the last token's hidden state leaves, `[1][width]`: all that the output head asks of the model's
+    /// last block.
     ///
-    /// To be set wherever the range ends the model. libllama computes the last feed-forward network for that row alone
-    /// too, and some kernels of ggml sum one row in another order than several: without it the logits after a prompt
-    /// may differ from libllama's in the last bits. It also spares the answer of a long prompt's rows.
+    /// To be set wherever the range ends the model. libllama computes the last feed-forward network for that
+    /// row alone too, and some kernels of ggml sum one row in another order than several: without it the
+    /// logits after a prompt may differ from libllama's in the last bits. It also spares the answer of a
+    /// long prompt's rows.
     public var lastRowOnly: Bool
 
     public init(
@@ -56,8 +59,8 @@ public struct EngineLimits: Hashable, Sendable {
     }
 }
 
-/// Runs a contiguous range of blocks for many jobs. Two conformers: `GGMLEngine` computes, `EmulatedEngine` only
-/// accounts and waits.
+/// Runs a contiguous range of blocks for many jobs. Two conformers: `GGMLEngine` computes, `EmulatedEngine`
+/// only accounts and waits.
 ///
 /// An engine belongs to one thread at a time (the block server's compute thread); it is not `Sendable`.
 public protocol BlockEngine: AnyObject {
@@ -68,17 +71,17 @@ public protocol BlockEngine: AnyObject {
     var unitsUsed: Int { get }
     var openJobs: Int { get }
 
-    /// Reserves `blockCount` cache units for a job that computes `blockCount` blocks from `firstBlock` (1-based) to
-    /// the end of the hosted range.
+    /// Reserves `blockCount` cache units for a job that computes `blockCount` blocks from `firstBlock`
+    /// (1-based) to the end of the hosted range.
     /// - Throws: `EngineError` when the blocks are not hosted, the job is open already or units are lacking.
     func open(_ job: EngineJobID, firstBlock: Int, blockCount: Int) throws(EngineError)
 
     /// Frees the job's units. Closing an unknown job does nothing.
     func close(_ job: EngineJobID)
 
-    /// Carries all `steps` (distinct jobs, at most `limits.stepTokens` tokens together) through their blocks in one
-    /// pass and returns the hidden states leaving the range, in the order of `steps`: `[tokenCount][width]` each, or
-    /// `[1][width]` where only the last row was asked for.
+    /// Carries all `steps` (distinct jobs, at most `limits.stepTokens` tokens together) through their blocks
+    /// in one pass and returns the hidden states leaving the range, in the order of `steps`:
+    /// `[tokenCount][width]` each, or `[1][width]` where only the last row was asked for.
     /// - Throws: `EngineError` before any state is changed when a step does not fit the job's state.
     func run(_ steps: [EngineStep]) throws(EngineError) -> [[Float]]
 }
@@ -102,7 +105,8 @@ public enum EngineError: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .blocksNotHosted(let first, let count, let range):
-            "blocks \(first)–\(first + count - 1) were asked for, but this server hosts \(range.first)–\(range.end - 1)"
+            "\(count) blocks from \(first) on were asked for, but this server hosts"
+                + " \(range.first)–\(range.end - 1)"
                 + " and a job must run to the end of them"
         case .jobAlreadyOpen(let job): "job \(job.rawValue) is open already"
         case .jobUnknown(let job): "job \(job.rawValue) is not open here"

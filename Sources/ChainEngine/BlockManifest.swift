@@ -102,6 +102,10 @@ public struct BlockManifest: Codable, Hashable, Sendable {
 
     public var range: BlockRange { BlockRange(first: firstBlock, count: blockCount) }
 
+    /// The range ends with the model's last block. Steps then return the state of their last token alone: nothing else
+    /// is of use to the output head, and libllama computes its last feed-forward network for that token only.
+    public var hostsLastBlock: Bool { range.end == parameters.blockCount + 1 }
+
     /// Bytes of all tensors together.
     /// - Precondition: the manifest is valid (`validate`), so that the sum does not overflow.
     public var totalBytes: Int { tensors.reduce(0) { $0 + $1.byteCount } }

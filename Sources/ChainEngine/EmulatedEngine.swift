@@ -125,7 +125,8 @@ public final class EmulatedEngine: BlockEngine {
                 tokenCount: step.tokenCount, position: step.position, blockCount: blockCount)
             seconds = profile.sharing == .parallel ? max(seconds, share) : seconds + share
             let raise = Float(blockCount)
-            return step.hidden.map { $0 + raise }
+            let leaving = step.lastRowOnly ? step.hidden.suffix(limits.width) : step.hidden[...]
+            return leaving.map { $0 + raise }
         }
         seconds += profile.stepSeconds * profile.timeScale
         if seconds > 0 { sleep(seconds) }

@@ -171,10 +171,17 @@ final class ComputeLoop {
     private func results(
         of batch: [WaitingStep], engine: any BlockEngine
     ) throws(EngineError) -> [WireOutput] {
-        let results = try engine.run(batch.map(\.step))
+        let lastRowOnly = hosted?.manifest.hostsLastBlock ?? false
+        let results = try engine.run(
+            batch.map {
+                var step = $0.step
+                step.lastRowOnly = lastRowOnly
+                return step
+            })
         stepsRun += UInt64(batch.count)
         return zip(batch, results).map { waiting, values in
-            guard values.count == waiting.step.hidden.count else {
+            let tokens = lastRowOnly ? 1 : waiting.step.tokenCount
+            guard values.count == tokens * engine.limits.width else {
                 return failure(
                     of: waiting, Refusal(.engine, "the engine returned \(values.count) values for a step"))
             }
@@ -182,7 +189,7 @@ final class ComputeLoop {
                 StepTransfer(
                     .result, job: waiting.step.job.rawValue, step: waiting.id,
                     position: waiting.step.position,
-                    tokenCount: waiting.step.tokenCount, hidden: HiddenStates.bytes(of: values)))
+                    tokenCount: tokens, hidden: HiddenStates.bytes(of: values)))
         }
     }
 

@@ -72,8 +72,8 @@ final class ReferenceModel {
         return (tokens, all)
     }
 
-    /// The logits after `tokens`, one of each sequence, in one call of `llama_decode`; the prompts are decoded before,
-    /// one by one.
+    /// The logits after `tokens`, one of each sequence, in one call of `llama_decode`; the prompts are
+    /// decoded before, one by one.
     /// - Precondition: the model was made for as many sequences.
     func batched(prompts: [[Int32]], tokens: [Int32]) -> [[Float]] {
         llama_memory_clear(llama_get_memory(context), true)
@@ -231,8 +231,8 @@ final class InProcessPool {
         return (tokens, all)
     }
 
-    /// The logits after `tokens`, one of each job, carried along `path` in one step; the prompts are computed before,
-    /// one by one.
+    /// The logits after `tokens`, one of each job, carried along `path` in one step; the prompts are
+    /// computed before, one by one.
     func batched(_ path: Path, prompts: [[Int32]], tokens: [Int32]) throws -> [[Float]] {
         let jobs = try prompts.map { prompt in
             let job = try open(path)

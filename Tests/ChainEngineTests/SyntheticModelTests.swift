@@ -5,8 +5,8 @@ import Testing
 
 @testable import ChainEngine
 
-/// Tiny random models of every shape and type, against libllama running the same file in this process: the logits must
-/// be equal to the last bit, whatever the composition.
+/// Tiny random models of every shape and type, against libllama running the same file in this process: the
+/// logits must be equal to the last bit, whatever the composition.
 @Suite(.serialized)
 struct SyntheticModelTests {
     struct Variant: CustomTestStringConvertible {
@@ -39,7 +39,8 @@ struct SyntheticModelTests {
                 blockTypes: [0: GGML_TYPE_Q6_K, 2: GGML_TYPE_Q8_0, 3: GGML_TYPE_F16])),
     ]
 
-    /// Ranges of engines over four blocks and the path through them; the last two enter a range in the middle.
+    /// Ranges of engines over four blocks and the path through them; the last two enter a range in the
+    /// middle.
     static let compositions: [(ranges: [(first: Int, count: Int)], order: [Int])] = [
         ([(1, 4)], [0]),
         ([(1, 2), (2, 3)], [0, 1]),
@@ -84,7 +85,7 @@ struct SyntheticModelTests {
 
     @Test("Every type of weights gives libllama's logits bit for bit", arguments: types.map(\.rawValue))
     func everyType(number: UInt32) throws {
-        let model = SyntheticModel(type: ggml_type(rawValue: number))
+        let model = SyntheticModel(feedForwardWidth: 256, type: ggml_type(rawValue: number))
         try compare(model, lengths: [5, 70], compositions: 1..<2, threads: 1)
         try compare(model, lengths: [70], compositions: 1..<2, threads: 2)
     }
@@ -99,14 +100,16 @@ struct SyntheticModelTests {
         ] { #expect(names.contains(name)) }
     }
 
-    /// Kernels of ggml may sum several columns in another order than one (F32, F16 and BF16 from two columns on, Q4_K
-    /// from four, other types of 256-value blocks from eight): then a batch differs from its jobs alone, in libllama as
-    /// here. What must hold for all types is that our batch is libllama's batch.
+    /// Kernels of ggml may sum several columns in another order than one (F32, F16 and BF16 from two columns
+    /// on, Q4_K from four, other types of 256-value blocks from eight): then a batch differs from its jobs
+    /// alone, in libllama as here. What must hold for all types is that our batch is libllama's batch.
     @Test(
         "Jobs in one step give what libllama gives for sequences in one batch, bit for bit",
         arguments: types.map(\.rawValue))
     func everyBatch(number: UInt32) throws {
-        let file = try SyntheticModel(blocks: 2, type: ggml_type(rawValue: number)).file()
+        let file = try SyntheticModel(
+            blocks: 2, feedForwardWidth: 256, type: ggml_type(rawValue: number)
+        ).file()
         let prompts = (0..<8).map { Self.prompt(10 + $0, seed: UInt64($0)) }
         let single = try #require(ReferenceModel(path: file.path))
         let alone = prompts.map { single.greedy(prompt: $0, count: 2) }

@@ -21,11 +21,12 @@ struct GraphJob {
     var attendedRows: Int { EngineMemory.rows(sequenceLength: position + tokens) }
 }
 
-/// The graph of one step over a hosted range: the operations of libllama's Llama graph, in its order, so that results
-/// agree to the last bit, with attention done job by job ("ragged") over the units of the cache arena.
+/// The graph of one step over a hosted range: the operations of libllama's Llama graph, in its order, so
+/// that results agree to the last bit, with attention done job by job ("ragged") over the units of the cache
+/// arena.
 ///
-/// Jobs are sorted by their first block, so those active at a block are a prefix; a job joins by concatenation.
-/// Hidden states are `[width, tokens]`, tokens of a job side by side.
+/// Jobs are sorted by their first block, so those active at a block are a prefix; a job joins by
+/// concatenation. Hidden states are `[width, tokens]`, tokens of a job side by side.
 struct BlockGraph {
     let context: GGMLContext
     /// `ggml_cgraph`.
@@ -118,8 +119,8 @@ private struct BlockGraphBuilder {
         return output
     }
 
-    /// A block over the first `jobs` jobs: `[width, tokens]` to the same shape, or to the columns `leaving` alone, which
-    /// part from the others after the attention.
+    /// A block over the first `jobs` jobs: `[width, tokens]` to the same shape, or to the columns `leaving`
+    /// alone, which part from the others after the attention.
     private func block(
         _ weights: BlockWeights, index: Int, _ entering: Tensor, jobs count: Int, tokens: Int,
         leaving: Tensor?
@@ -158,7 +159,8 @@ private struct BlockGraphBuilder {
             0, 1, 32, 1)
     }
 
-    /// Attention of the first `jobs` jobs over their own rows: `[width, tokens]` to `[heads·headSize, tokens]`.
+    /// Attention of the first `jobs` jobs over their own rows: `[width, tokens]` to `[heads·headSize,
+    /// tokens]`.
     private func attention(
         _ weights: BlockWeights, index: Int, _ normed: Tensor, jobs count: Int, tokens: Int
     ) -> Tensor {
@@ -170,7 +172,8 @@ private struct BlockGraphBuilder {
         let value = plus(ggml_mul_mat(context, weights.value, normed), weights.valueBias)
         let turnedQuery = rotated(query, tokens: tokens)
         let turnedKey = rotated(key, tokens: tokens)
-        // The queries are put before the writes to the cache, as in libllama; the writes before the attention.
+        // The queries are put before the writes to the cache, as in libllama; the writes before the
+        // attention.
         ggml_build_forward_expand(graph, turnedQuery)
         let flatKey = ggml_reshape_2d(context, turnedKey, keyHeads * headSize, Int64(tokens))
         let target = ggml_view_1d(context, rows, Int64(tokens), index * Int(rows.pointee.nb.1))

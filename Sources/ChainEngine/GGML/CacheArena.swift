@@ -1,8 +1,8 @@
 import CGGML
 import ChainModel
 
-/// The key-value memory of a block server: one pool of units, allocated and cleared once. A unit is the reserved rows
-/// of one block for one job; any unit serves any hosted block.
+/// The key-value memory of a block server: one pool of units, allocated and cleared once. A unit is the
+/// reserved rows of one block for one job; any unit serves any hosted block.
 final class CacheArena {
     /// Keys of all units: `[d_kv, unitCount·rows]`, 16-bit floats.
     let keys: Tensor

@@ -8,6 +8,8 @@ final class GGMLDevice {
     /// `ggml_backend_dev_t`.
     let device: OpaquePointer
     let name: String
+    /// `ggml_threadpool *`; `nil` with one thread, or on a device that computes by itself.
+    private var threadPool: OpaquePointer?
 
     /// Loads ggml's backends once per process and silences its log: what matters comes back as errors.
     private static let prepared: Void = {
@@ -23,7 +25,8 @@ final class GGMLDevice {
         }
     }
 
-    /// - Parameter wanted: a device's name (upper and lower case alike), `cpu`, or `auto`: the best GPU, else the CPU.
+    /// - Parameter wanted: a device's name (upper and lower case alike), `cpu`, or `auto`: the best GPU,
+    ///   else the CPU.
     /// - Throws: `EngineError.device` when there is no such device.
     init(wanted: String, threads: Int) throws(EngineError) {
         _ = Self.prepared
@@ -40,33 +43,56 @@ final class GGMLDevice {
         }
         guard let found, let backend = ggml_backend_dev_init(found, nil) else {
             throw .device(
-                "device '\(wanted)' is not here; choose one of: auto, \(Self.available.joined(separator: ", "))"
+                "device '\(wanted)' is not here; choose one of: auto,"
+                    + " \(Self.available.joined(separator: ", "))"
             )
         }
         device = found
         self.backend = backend
         name = String(cString: ggml_backend_dev_name(found))
-        if let registry = ggml_backend_dev_backend_reg(found),
-            let address = ggml_backend_reg_get_proc_address(registry, "ggml_backend_set_n_threads")
-        {
-            typealias SetThreads = @convention(c) (OpaquePointer?, Int32) -> Void
-            unsafeBitCast(address, to: SetThreads.self)(backend, Int32(threads))
-        }
+        setThreads(threads)
     }
 
-    deinit { ggml_backend_free(backend) }
+    deinit {
+        ggml_backend_free(backend)
+        typealias FreePool = @convention(c) (OpaquePointer?) -> Void
+        if let threadPool, let free = function("ggml_threadpool_free", as: FreePool.self) { free(threadPool) }
+    }
+
+    /// Sets the number of threads and gives the backend a pool of them: without OpenMP it would start new
+    /// ones for every graph. Waiting threads sleep (`poll` 0), as others share the host; with OpenMP that is
+    /// for `OMP_WAIT_POLICY=passive` to say, which its library reads once, before the process begins.
+    private func setThreads(_ count: Int) {
+        typealias SetThreads = @convention(c) (OpaquePointer?, Int32) -> Void
+        function("ggml_backend_set_n_threads", as: SetThreads.self)?(backend, Int32(clamping: count))
+        typealias NewPool =
+            @convention(c) (UnsafeMutablePointer<ggml_threadpool_params>?) -> OpaquePointer?
+        typealias SetPool = @convention(c) (OpaquePointer?, OpaquePointer?) -> Void
+        guard count > 1, let new = function("ggml_threadpool_new", as: NewPool.self),
+            let attach = function("ggml_backend_cpu_set_threadpool", as: SetPool.self)
+        else { return }
+        var parameters = ggml_threadpool_params_default(Int32(clamping: count))
+        parameters.poll = 0
+        threadPool = new(&parameters)
+        attach(backend, threadPool)
+    }
+
+    /// A function that the device's library offers by name alone, as backends are loaded at run time.
+    private func function<Function>(_ name: String, as type: Function.Type) -> Function? {
+        guard let registry = ggml_backend_dev_backend_reg(device) else { return nil }
+        return ggml_backend_reg_get_proc_address(registry, name).map { unsafeBitCast($0, to: type) }
+    }
 
     /// The device's ordinary memory.
     var bufferType: OpaquePointer? { ggml_backend_dev_buffer_type(device) }
 
-    /// Memory in which the device keeps matrices rearranged for speed. libllama prefers it where an operation can use
-    /// it, and so do we: results are equal to the last bit only when both do.
+    /// Memory in which the device keeps matrices rearranged for speed. libllama prefers it where an
+    /// operation can use it, and so do we: results are equal to the last bit only when both do.
     var extraBufferTypes: [OpaquePointer] {
-        guard let registry = ggml_backend_dev_backend_reg(device),
-            let address = ggml_backend_reg_get_proc_address(registry, "ggml_backend_dev_get_extra_bufts")
-        else { return [] }
         typealias GetExtra = @convention(c) (OpaquePointer?) -> UnsafeMutablePointer<OpaquePointer?>?
-        guard var next = unsafeBitCast(address, to: GetExtra.self)(device) else { return [] }
+        guard let list = function("ggml_backend_dev_get_extra_bufts", as: GetExtra.self),
+            var next = list(device)
+        else { return [] }
         var types: [OpaquePointer] = []
         while let type = next.pointee {
             types.append(type)

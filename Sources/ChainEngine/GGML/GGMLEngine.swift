@@ -3,17 +3,19 @@ import ChainModel
 
 /// Runs a range of Llama blocks on a ggml device.
 ///
-/// What it keeps in memory, all allocated when it is made: the parameters of the hosted blocks, one arena of cache
-/// units, and the buffers of the largest step; together never more than `EngineMemory` says.
+/// What it keeps in memory, all allocated when it is made: the parameters of the hosted blocks, one arena of
+/// cache units, and the buffers of the largest step; together never more than `EngineMemory` says.
 public final class GGMLEngine: BlockEngine {
     public let limits: EngineLimits
     public var isEmulated: Bool { false }
     public var unitsUsed: Int { arena.usedCount }
     public var openJobs: Int { jobs.count }
 
-    /// Bytes held on the device: parameters, cache and compute buffers.
+    /// Bytes held on the device: parameters, cache and compute buffers, the backend's scratch at its largest
+    /// included.
     public var memoryUsed: ByteCount {
-        ByteCount(store.byteCount + arena.byteCount + ggml_gallocr_get_buffer_size(allocator, 0))
+        ByteCount(
+            store.byteCount + arena.byteCount + ggml_gallocr_get_buffer_size(allocator, 0) + scratchSize)
     }
     /// Name of the device, for instance `CPU`.
     public var deviceName: String { device.name }
@@ -32,19 +34,27 @@ public final class GGMLEngine: BlockEngine {
     private let arena: CacheArena
     /// `ggml_gallocr_t`: lays a step's tensors out in one buffer.
     private let allocator: OpaquePointer
-    private let computeSize: ByteCount
+    /// What the allocator's buffer may grow to, bytes; `nil` when no compute size was given.
+    private let bufferLimit: Int?
+    /// The most that the backend allocates by itself, bytes.
+    private let scratchSize: Int
     private var jobs: [EngineJobID: OpenJob] = [:]
 
     /// Checks `manifest` against the graph, loads its tensors and allocates everything a step needs.
-    /// - Throws: `EngineError.modelFile` or `.unsupportedModel` for tensors that do not fit, `.memory` when the device
-    ///   has no room or a step would need more than `options.computeSize` (if that is not zero), `.device`.
+    /// - Throws: `EngineError.modelFile` or `.unsupportedModel` for tensors that do not fit, `.memory` when
+    ///   the device has no room or a step would need more than `options.computeSize` (if that is not zero),
+    ///   `.device`.
     public init(
         manifest: BlockManifest, source: any TensorSource, limits: EngineLimits, options: EngineOptions
     ) throws(EngineError) {
         try Self.check(manifest, limits)
         self.limits = limits
         parameters = manifest.parameters
-        computeSize = options.computeSize
+        scratchSize = EngineMemory.scratchSize(
+            parameters, stepTokens: limits.stepTokens, threads: options.threads,
+            largeBlocks: manifest.tensors.contains { LlamaFile.hasLargeBlocks($0.type) })
+        bufferLimit =
+            options.computeSize > .zero ? max(0, options.computeSize.rawValue - scratchSize) : nil
         device = try GGMLDevice(wanted: options.device, threads: options.threads)
         let store = try TensorStore(
             entries: manifest.tensors, source: source, device: device, plain: [LlamaFile.ropeFactors])
@@ -67,51 +77,61 @@ public final class GGMLEngine: BlockEngine {
 
     deinit { ggml_gallocr_free(allocator) }
 
-    /// Lays out the largest step once, so that no later step allocates.
+    /// Lays out the largest step of one job once, so that no step of one job allocates.
     private func reserve() throws(EngineError) {
-        guard limits.unitCount >= blocks.count else { return }
+        let depth = min(limits.unitCount, blocks.count)
+        guard depth > 0 else { return }
         let tokens = min(limits.stepTokens, limits.sequenceLength)
         let widest = GraphJob(
-            entry: 0, tokens: tokens, position: limits.sequenceLength - tokens,
-            units: Array(0..<blocks.count))
+            entry: blocks.count - depth, tokens: tokens, position: limits.sequenceLength - tokens,
+            units: Array(0..<depth))
         let step = graph(for: [widest])
         for index in 0..<ggml_graph_n_nodes(step.graph) {
-            let node = ggml_graph_node(step.graph, index)!
+            guard let node = ggml_graph_node(step.graph, index) else { continue }
             guard ggml_backend_supports_op(device.backend, node) else {
                 let operation = String(cString: ggml_op_name(node.pointee.op))
                 throw .device("device \(device.name) cannot do \(operation) for this model; use --device cpu")
             }
         }
-        var needed = 0
-        ggml_gallocr_reserve_n_size(allocator, step.graph, nil, nil, &needed)
-        if computeSize > .zero, needed > computeSize.rawValue {
+        let needed = bufferSize(of: step)
+        if let bufferLimit, needed > bufferLimit {
             throw .memory(
-                "a step needs \(needed) bytes of compute buffers, more than the \(computeSize.rawValue) set aside;"
-                    + " give model.compute_size in the cluster file")
+                "a step needs \(needed + scratchSize) bytes of compute buffers, more than the"
+                    + " \(bufferLimit + scratchSize) set aside; give model.compute_size in the cluster file")
         }
         guard ggml_gallocr_reserve(allocator, step.graph) else {
             throw .memory("the device has no room for \(needed) bytes of compute buffers")
         }
     }
 
-    private func graph(for jobs: [GraphJob]) -> BlockGraph {
-        BlockGraph(jobs: jobs, blocks: blocks, ropeFactors: ropeFactors, arena: arena, parameters: parameters)
-    }
-
-    /// Bytes of compute buffers that a step of these jobs takes; nothing is allocated.
-    func bufferSize(for jobs: [GraphJob]) -> Int {
-        let step = graph(for: jobs)
-        var needed = 0
+    /// Bytes that the step's tensors take when laid out; nothing is allocated.
+    private func bufferSize(of step: BlockGraph) -> Int {
         guard let type = device.bufferType, let planner = ggml_gallocr_new(type) else { return 0 }
         defer { ggml_gallocr_free(planner) }
+        var needed = 0
         ggml_gallocr_reserve_n_size(planner, step.graph, nil, nil, &needed)
         return needed
+    }
+
+    /// Whether the jobs' step keeps within the compute buffers.
+    private func fits(_ step: BlockGraph, _ jobs: [GraphJob]) -> Bool {
+        guard let bufferLimit else { return true }
+        let tokens = jobs.reduce(0) { $0 + $1.tokens }
+        // Most steps are far from the limit: the layout is planned only for those that may pass it.
+        let estimate = EngineMemory.bufferSize(
+            parameters, tokens: tokens, maskedRows: jobs.reduce(0) { $0 + $1.tokens * $1.attendedRows },
+            blockCount: blocks.count)
+        return 2 * estimate <= bufferLimit || bufferSize(of: step) <= bufferLimit
+    }
+
+    private func graph(for jobs: [GraphJob]) -> BlockGraph {
+        BlockGraph(jobs: jobs, blocks: blocks, ropeFactors: ropeFactors, arena: arena, parameters: parameters)
     }
 
     // MARK: - Jobs
 
     public func open(_ job: EngineJobID, firstBlock: Int, blockCount: Int) throws(EngineError) {
-        guard limits.range.contains(firstBlock), firstBlock + blockCount == limits.range.end else {
+        guard limits.range.contains(firstBlock), blockCount == limits.range.end - firstBlock else {
             throw .blocksNotHosted(firstBlock: firstBlock, blockCount: blockCount, range: limits.range)
         }
         guard jobs[job] == nil else { throw .jobAlreadyOpen(job) }
@@ -138,34 +158,53 @@ public final class GGMLEngine: BlockEngine {
                 entry: entries[index].entry, tokens: steps[index].tokenCount, position: steps[index].position,
                 units: entries[index].units, lastRowOnly: steps[index].lastRowOnly)
         }
-        let step = graph(for: sorted)
+        var results = [[Float]](repeating: [], count: steps.count)
+        var waiting = [0..<order.count]
+        while let part = waiting.popLast() {
+            let members = Array(sorted[part])
+            let step = graph(for: members)
+            guard part.count == 1 || fits(step, members) else {
+                // A batch that would take more memory than was set aside is computed in two.
+                let middle = part.lowerBound + part.count / 2
+                waiting.append(middle..<part.upperBound)
+                waiting.append(part.lowerBound..<middle)
+                continue
+            }
+            try compute(step, members, order[part].map { steps[$0].hidden })
+            var offset = 0
+            for index in order[part] {
+                let count = (steps[index].lastRowOnly ? 1 : steps[index].tokenCount) * limits.width
+                let bytes = count * MemoryLayout<Float>.size
+                results[index] = [Float](unsafeUninitializedCapacity: count) { buffer, filled in
+                    ggml_backend_tensor_get(step.output, buffer.baseAddress, offset, bytes)
+                    filled = count
+                }
+                offset += bytes
+            }
+        }
+        for step in steps { jobs[step.job]?.length += step.tokenCount }
+        return results
+    }
+
+    private func compute(_ step: BlockGraph, _ jobs: [GraphJob], _ hidden: [[Float]]) throws(EngineError) {
         guard ggml_gallocr_alloc_graph(allocator, step.graph) else {
             throw .memory("the device has no room for the compute buffers of this step")
         }
-        fill(step, sorted, order.map { steps[$0].hidden })
+        fill(step, jobs, hidden)
         let status = ggml_backend_graph_compute(device.backend, step.graph)
         guard status == GGML_STATUS_SUCCESS else {
             throw .device("device \(device.name) failed (\(status.rawValue))")
         }
-        var results = [[Float]](repeating: [], count: steps.count)
-        var offset = 0
-        for index in order {
-            let count = (steps[index].lastRowOnly ? 1 : steps[index].tokenCount) * limits.width
-            let bytes = count * MemoryLayout<Float>.size
-            results[index] = [Float](unsafeUninitializedCapacity: count) { buffer, filled in
-                ggml_backend_tensor_get(step.output, buffer.baseAddress, offset, bytes)
-                filled = count
-            }
-            offset += bytes
-            jobs[steps[index].job]?.length += steps[index].tokenCount
-        }
-        return results
     }
 
     private func validated(_ steps: [EngineStep]) throws(EngineError) -> [OpenJob] {
         var entries: [OpenJob] = []
         var seen: Set<EngineJobID> = []
-        let total = steps.reduce(0) { $0 + $1.tokenCount }
+        var total = 0
+        for step in steps {
+            let (sum, overflow) = total.addingReportingOverflow(max(0, step.tokenCount))
+            total = overflow ? Int.max : sum
+        }
         guard total <= limits.stepTokens else { throw .stepTooLarge(tokens: total, limit: limits.stepTokens) }
         for step in steps {
             guard let job = jobs[step.job] else { throw .jobUnknown(step.job) }
@@ -173,8 +212,9 @@ public final class GGMLEngine: BlockEngine {
             guard step.position == job.length else {
                 throw .wrongPosition(step.job, expected: job.length, got: step.position)
             }
-            guard step.tokenCount > 0, step.hidden.count == step.tokenCount * limits.width else {
-                throw .wrongShape(step.job, expected: step.tokenCount * limits.width, got: step.hidden.count)
+            let expected = max(1, step.tokenCount) * limits.width
+            guard step.tokenCount > 0, step.hidden.count == expected else {
+                throw .wrongShape(step.job, expected: expected, got: step.hidden.count)
             }
             guard job.length + step.tokenCount <= limits.sequenceLength else {
                 throw .sequenceTooLong(step.job, limit: limits.sequenceLength)
@@ -236,26 +276,4 @@ public final class GGMLEngine: BlockEngine {
 
     /// −∞ as a 16-bit float.
     private static let hiddenBits: UInt16 = 0xFC00
-
-    // MARK: - Checks
-
-    private static func check(_ manifest: BlockManifest, _ limits: EngineLimits) throws(EngineError) {
-        let parameters = manifest.parameters
-        guard manifest.range == limits.range, limits.width == parameters.embeddingWidth else {
-            throw .modelFile("the manifest and the limits name different blocks or widths")
-        }
-        guard limits.unitCount >= 0, limits.sequenceLength > 0, limits.stepTokens > 0 else {
-            throw .memory("cache units, sequence length and step size must be positive")
-        }
-        guard parameters.headSize > 0, parameters.headSize % 2 == 0, parameters.keyValueHeadCount > 0,
-            parameters.headCount % parameters.keyValueHeadCount == 0,
-            parameters.ropeDimensionCount == parameters.headSize, parameters.normEpsilon > 0
-        else { throw .unsupportedModel("the manifest's parameters do not describe a Llama model") }
-        for entry in manifest.tensors {
-            let problem = LlamaFile.problem(
-                name: entry.name, type: entry.type, dimensions: entry.dimensions, byteCount: entry.byteCount,
-                parameters)
-            if let problem { throw .unsupportedModel(problem) }
-        }
-    }
 }

@@ -35,7 +35,8 @@ public final class ModelEnds {
             entries.append(entry)
         }
         let store = try TensorStore(entries: entries, source: model, device: device, plain: [table])
-        // A tied head is multiplied with: where the device rearranges matrices for that, it needs a copy of its own.
+        // A tied head is multiplied with: where the device rearranges matrices for that, it needs a copy of
+        // its own.
         var second: TensorStore?
         if tied, let entry = entries.first,
             device.extraBufferTypes.contains(where: {

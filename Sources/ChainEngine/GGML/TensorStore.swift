@@ -2,7 +2,8 @@ import CGGML
 
 typealias Tensor = UnsafeMutablePointer<ggml_tensor>
 
-/// Tensors of a model in a device's memory, loaded from a source one by one. Only what is named is ever in memory.
+/// Tensors of a model in a device's memory, loaded from a source one by one. Only what is named is ever in
+/// memory.
 final class TensorStore {
     private var contexts: [GGMLContext] = []
     private var buffers: [OpaquePointer] = []

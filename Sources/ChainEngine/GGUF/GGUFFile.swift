@@ -85,7 +85,9 @@ public final class GGUFFile: Sendable {
         for _ in 0..<valueCount {
             let key = try reader.string()
             let type = try reader.scalar(UInt32.self)
-            metadata[key] = try reader.value(type: type)
+            guard metadata.updateValue(try reader.value(type: type), forKey: key) == nil else {
+                throw reader.damaged("metadata \(key) is listed twice")
+            }
         }
         var alignment = 32
         if case .integer(let given)? = metadata["general.alignment"] {
@@ -108,7 +110,8 @@ public final class GGUFFile: Sendable {
             let (offset, overflow) = tensors[index].fileOffset.addingReportingOverflow(dataStart)
             guard !overflow, offset >= 0, tensors[index].byteCount <= fileSize - min(offset, fileSize) else {
                 throw reader.damaged(
-                    "tensor \(tensors[index].name) lies beyond the file's end at byte \(fileSize) (truncated?)"
+                    "tensor \(tensors[index].name) lies beyond the file's end at byte \(fileSize)"
+                        + " (truncated?)"
                 )
             }
             tensors[index].fileOffset = offset

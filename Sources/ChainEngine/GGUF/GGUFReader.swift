@@ -4,7 +4,8 @@
     import Glibc
 #endif
 
-/// A scalar or a string of a GGUF header. Of arrays only the length is kept: nothing here needs their elements.
+/// A scalar or a string of a GGUF header. Of arrays only the length is kept: nothing here needs their
+/// elements.
 enum GGUFValue: Equatable, Sendable {
     case integer(Int)
     case real(Double)
@@ -23,8 +24,8 @@ enum GGUFBounds {
     static let tensorElements = 1 << 44
 }
 
-/// Reads the little-endian scalars of a GGUF header through a buffer. Every length is checked before it is used, since
-/// ggml's own reader ends the process on some damaged files.
+/// Reads the little-endian scalars of a GGUF header through a buffer. Every length is checked before it is
+/// used, since ggml's own reader ends the process on some damaged files.
 struct GGUFReader {
     private let descriptor: Int32
     private let path: String

@@ -1,7 +1,7 @@
 import CGGML
 
-/// What a file must satisfy before a graph is built over it: ggml ends the process on wrong shapes, so every shape is
-/// compared with the parameters here.
+/// What a file must satisfy before a graph is built over it: ggml ends the process on wrong shapes, so every
+/// shape is compared with the parameters here.
 extension LlamaFile {
     static func readParameters(_ file: GGUFFile) throws(EngineError) -> LlamaParameters {
         func refuse(_ what: String) -> EngineError { .unsupportedModel("\(file.path): \(what)") }
@@ -24,7 +24,7 @@ extension LlamaFile {
         }
         func real(_ key: String, default fallback: Double? = nil) throws(EngineError) -> Double {
             switch file.metadata["llama.\(key)"] {
-            case .real(let value)? where value.isFinite && value > 0: return value
+            case .real(let value)? where Float(value).isFinite && Float(value) > 0: return value
             case nil:
                 if let fallback { return fallback }
                 throw refuse("lacks llama.\(key)")
@@ -34,11 +34,11 @@ extension LlamaFile {
         let width = try integer("embedding_length")
         let heads = try integer("attention.head_count")
         let headSize = try integer("attention.key_length", default: width / heads)
-        let valueSize = try integer("attention.value_length", default: headSize)
+        let valueSize = try integer("attention.value_length", default: width / heads)
         let rotated = try integer("rope.dimension_count", default: headSize)
         let vocabulary = file.tensor(named: "token_embd.weight")?.dimensions.last ?? 0
         guard vocabulary > 0 else { throw refuse("lacks token_embd.weight") }
-        guard headSize == valueSize, headSize == rotated, headSize % 2 == 0 else {
+        guard headSize > 0, headSize == valueSize, headSize == rotated, headSize % 2 == 0 else {
             throw refuse(
                 "head sizes \(headSize)/\(valueSize) with \(rotated) rotated values are not supported")
         }
@@ -57,19 +57,36 @@ extension LlamaFile {
         guard heads % parameters.keyValueHeadCount == 0 else {
             throw refuse("\(heads) heads cannot share \(parameters.keyValueHeadCount) key-value heads")
         }
-        if case .real(let scale)? = file.metadata["llama.attention.scale"], scale != 0 {
-            throw refuse("an attention scale of its own is not supported")
-        }
+        try refuseUncomputed(file)
         return parameters
     }
 
-    /// 1, or the inverse of a linear scaling factor. Other scalings would be computed wrongly, so they are refused.
+    /// Settings that libllama heeds and our graph does not, unless they say what it does anyway.
+    private static func refuseUncomputed(_ file: GGUFFile) throws(EngineError) {
+        let harmless: [String: [GGUFValue]] = [
+            "attention.scale": [.real(0)], "attention.causal": [.bool(true)],
+            "rope.scaling.attn_factor": [.real(1)],
+            "rope.scaling.yarn_ext_factor": [.real(0)],
+        ]
+        for (key, values) in harmless.sorted(by: { $0.key < $1.key }) {
+            guard let value = file.metadata["llama.\(key)"], !values.contains(value) else { continue }
+            throw .unsupportedModel(
+                "\(file.path): llama.\(key) is not supported; use a plain Llama-architecture model")
+        }
+    }
+
+    /// 1, or the inverse of a linear scaling factor, which is what libllama takes a factor without a type
+    /// for. Other scalings would be computed wrongly, so they are refused.
     private static func ropeScale(_ file: GGUFFile) throws(EngineError) -> Double {
-        var kind = "none"
+        var kind = "linear"
         if case .string(let given)? = file.metadata["llama.rope.scaling.type"] { kind = given }
         var factor = 1.0
-        for key in ["llama.rope.scale_linear", "llama.rope.scaling.factor"] {
-            if case .real(let given)? = file.metadata[key], given > 0, given.isFinite { factor = given }
+        let keys = ["llama.rope.scaling.factor", "llama.rope.scale_linear"]
+        if let key = keys.first(where: { file.metadata[$0] != nil }) {
+            guard case .real(let given)? = file.metadata[key], given >= 0, Float(1 / max(given, 1)) > 0 else {
+                throw .unsupportedModel("\(file.path): \(key) is not a positive number")
+            }
+            factor = given == 0 ? 1 : given
         }
         switch kind {
         case "none": return 1
@@ -100,7 +117,8 @@ extension LlamaFile {
         }
     }
 
-    /// `nil` when a tensor of this name, type and shape is what block graphs expect, else what is wrong with it.
+    /// `nil` when a tensor of this name, type and shape is what block graphs expect, else what is wrong with
+    /// it.
     static func problem(
         name: String, type: UInt32, dimensions: [Int], byteCount: Int, _ parameters: LlamaParameters
     ) -> String? {
@@ -134,7 +152,8 @@ extension LlamaFile {
         ]
         guard unusable.contains(where: { $0.rawValue == type }) else { return nil }
         return
-            "matrices of type \(String(cString: ggml_type_name(ggml_type(rawValue: type)))) cannot be multiplied"
+            "matrices of type \(String(cString: ggml_type_name(ggml_type(rawValue: type))))"
+            + " cannot be multiplied"
     }
 
     static func check(block: Int, of file: GGUFFile, _ parameters: LlamaParameters) throws(EngineError) {
@@ -147,7 +166,8 @@ extension LlamaFile {
     /// Every block tensor is known and well shaped; embedding, norm and head are there.
     static func checkEnds(of file: GGUFFile, _ parameters: LlamaParameters) throws(EngineError) {
         func refuse(_ what: String) -> EngineError { .unsupportedModel("\(file.path): \(what)") }
-        for tensor in file.tensors where tensor.name.hasPrefix("blk.") || tensor.name == ropeFactors {
+        let ends = ["token_embd.weight", "output_norm.weight", "output.weight"]
+        for tensor in file.tensors where !ends.contains(tensor.name) {
             let problem = problem(
                 name: tensor.name, type: tensor.type, dimensions: tensor.dimensions,
                 byteCount: tensor.byteCount,

@@ -2,8 +2,8 @@ import CGGML
 import ChainModel
 import Synchronization
 
-/// A Llama-architecture model in a GGUF file: what its graph needs, which tensors each block has, and what memory a
-/// block, a cache unit and a step take.
+/// A Llama-architecture model in a GGUF file: what its graph needs, which tensors each block has, and what
+/// memory a block, a cache unit and a step take.
 public final class LlamaFile: LocalModel {
     public let file: GGUFFile
     public let parameters: LlamaParameters
@@ -14,7 +14,8 @@ public final class LlamaFile: LocalModel {
     /// Cache rows of a unit are rounded up to this many, the granularity of ggml's attention.
     public static let rowGranularity = 256
 
-    /// The tensors a block may have, by GGUF suffix. Anything else in a block is a model we would compute wrongly.
+    /// The tensors a block may have, by GGUF suffix. Anything else in a block is a model we would compute
+    /// wrongly.
     static let requiredTensors = [
         "attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight",
         "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",
@@ -26,8 +27,8 @@ public final class LlamaFile: LocalModel {
     /// Per-dimension rotary factors (Llama 3), shared by all blocks.
     static let ropeFactors = "rope_freqs.weight"
 
-    /// - Throws: `EngineError.modelFile` for a file that cannot be read, `.unsupportedModel` for one that our graph
-    ///   would compute wrongly.
+    /// - Throws: `EngineError.modelFile` for a file that cannot be read, `.unsupportedModel` for one that
+    ///   our graph would compute wrongly.
     public init(path: String) throws(EngineError) {
         file = try GGUFFile(path: path)
         parameters = try Self.readParameters(file)
@@ -42,22 +43,29 @@ public final class LlamaFile: LocalModel {
 
     // MARK: - Memory
 
-    /// What the planner needs: `L`, `s_m` (the largest block's), `s_c` for `sequenceLength` reserved tokens, and the
-    /// compute buffers of a server.
-    public func shape(name: String, sequenceLength: Int, stepTokens: Int = EngineMemory.stepTokens)
-        -> ModelShape
-    {
+    /// What the planner needs: `L`, `s_m` (the largest block's), `s_c` for `sequenceLength` reserved tokens,
+    /// and the compute buffers of a server that runs `threads` threads.
+    public func shape(
+        name: String, sequenceLength: Int, stepTokens: Int = EngineMemory.stepTokens,
+        threads: Int = EngineMemory.threads
+    ) -> ModelShape {
+        var largeBlocks = false
         var largest = 0
         for block in 1...parameters.blockCount {
             let bytes = tensors(ofBlock: block).reduce(0) { $0 + EngineMemory.allocated($1.byteCount) }
             largest = max(largest, bytes)
+            largeBlocks = largeBlocks || tensors(ofBlock: block).contains { Self.hasLargeBlocks($0.type) }
         }
         return ModelShape(
             name: name, blockCount: parameters.blockCount, blockSize: ByteCount(largest),
             cacheSize: EngineMemory.unitSize(parameters, sequenceLength: sequenceLength),
             computeSize: EngineMemory.computeSize(
-                parameters, sequenceLength: sequenceLength, stepTokens: stepTokens))
+                parameters, sequenceLength: sequenceLength, stepTokens: stepTokens, threads: threads,
+                largeBlocks: largeBlocks))
     }
+
+    /// Whether ggml's values of this type come in blocks of 256.
+    static func hasLargeBlocks(_ type: UInt32) -> Bool { (GGMLTypeTraits(type)?.blockElements ?? 0) >= 256 }
 
     func tensors(ofBlock block: Int) -> [GGUFTensor] {
         (Self.requiredTensors + Self.optionalTensors).compactMap {
@@ -108,42 +116,5 @@ public final class LlamaFile: LocalModel {
         let value = CRC32.of(UnsafeRawBufferPointer(bytes))
         checksums.withLock { $0[tensor.name] = value }
         return value
-    }
-}
-
-/// Memory that a server spends, in bytes: what counts towards its declared memory is parameters, cache units and
-/// compute buffers, by these formulas.
-public enum EngineMemory {
-    /// Tokens of one compute step: libllama's own step, so that long prompts give its very numbers.
-    public static let stepTokens = 512
-
-    /// A tensor's bytes with what backends add for alignment and row padding.
-    public static func allocated(_ byteCount: Int) -> Int { (byteCount + 511) / 512 * 512 + 1024 }
-
-    /// Rows reserved for a job of `sequenceLength` tokens in each of its blocks.
-    public static func rows(sequenceLength: Int) -> Int {
-        (sequenceLength + LlamaFile.rowGranularity - 1) / LlamaFile.rowGranularity * LlamaFile.rowGranularity
-    }
-
-    /// One cache unit: `s_c = 2·d_kv·rows·2` bytes (keys and values, 16-bit floats).
-    public static func unitSize(_ parameters: LlamaParameters, sequenceLength: Int) -> ByteCount {
-        let width = parameters.keyValueHeadCount * parameters.headSize
-        return ByteCount(2 * width * rows(sequenceLength: sequenceLength) * 2)
-    }
-
-    /// Upper bound on what a step of `stepTokens` tokens computes in: activations, attention masks, row indices, the
-    /// copy of the hidden states, and the CPU backend's scratch. Checked against the allocator when an engine is made.
-    public static func computeSize(
-        _ parameters: LlamaParameters, sequenceLength: Int, stepTokens: Int
-    ) -> ByteCount {
-        let queries = parameters.headCount * parameters.headSize
-        let keys = parameters.keyValueHeadCount * parameters.headSize
-        let attention = 3 * parameters.embeddingWidth + 4 * queries + 4 * keys
-        let feedForward = 3 * parameters.embeddingWidth + 3 * parameters.feedForwardWidth
-        let activations = 4 * stepTokens * max(attention, feedForward)
-        let masks = 2 * stepTokens * rows(sequenceLength: sequenceLength)
-        let indices = 8 * stepTokens * (parameters.blockCount + 1)
-        let scratch = 2 * stepTokens * max(parameters.feedForwardWidth, parameters.embeddingWidth) + (1 << 20)
-        return ByteCount(activations + masks + indices + scratch)
     }
 }

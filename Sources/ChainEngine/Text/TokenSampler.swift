@@ -42,8 +42,8 @@ public struct ScoredToken: Hashable, Sendable {
     }
 }
 
-/// Chooses tokens with libllama's samplers. One per job; its random state goes on from token to token, so a job that
-/// is moved to another chain keeps its text. Belongs to one task.
+/// Chooses tokens with libllama's samplers. One per job; its random state goes on from token to token, so a
+/// job that is moved to another chain keeps its text. Belongs to one task.
 public final class TokenSampler {
     /// `llama_sampler *`.
     private let chain: UnsafeMutablePointer<llama_sampler>
@@ -94,17 +94,17 @@ public final class TokenSampler {
         return token
     }
 
-    /// The likeliest `count` tokens and the one chosen, with log-probabilities. Ties go to the smaller token number.
+    /// The likeliest `count` tokens and the one chosen, with log-probabilities. Ties go to the smaller token
+    /// number.
     /// - Complexity: O(vocabulary · count).
     public static func score(
         _ logits: ArraySlice<Float>, chosen: Int32, count: Int
     ) -> (chosen: ScoredToken, top: [ScoredToken]) {
         func logit(_ token: Int32) -> Float { logits[logits.startIndex + Int(token)] }
-        let largest = logits.max() ?? 0
-        let total = logits.reduce(0.0) { $0 + exp(Double($1 - largest)) }
-        let offset = Double(largest) + log(total)
+        let largest = Double(logits.max() ?? 0)
+        let logTotal = log(logits.reduce(0.0) { $0 + exp(Double($1) - largest) })
         func scored(_ token: Int32) -> ScoredToken {
-            ScoredToken(token: token, logProbability: Float(Double(logit(token)) - offset))
+            ScoredToken(token: token, logProbability: Float(Double(logit(token)) - largest - logTotal))
         }
         var best: [Int32] = []
         for token in 0..<Int32(logits.count) where count > 0 {

@@ -2,8 +2,8 @@ import CLlama
 
 /// A model's tokenizer and chat template, as libllama has them: loaded from the GGUF without any weights.
 ///
-/// `@unchecked Sendable`: both pointers are set once; libllama's vocabulary is constant after loading and every call
-/// here takes it by const pointer; `deinit` runs when no other reference is left.
+/// `@unchecked Sendable`: both pointers are set once; libllama's vocabulary is constant after loading and
+/// every call here takes it by const pointer; `deinit` runs when no other reference is left.
 public final class Vocabulary: @unchecked Sendable {
     /// `llama_model *`, vocabulary only.
     private let model: OpaquePointer
@@ -105,13 +105,15 @@ public final class Vocabulary: @unchecked Sendable {
     }
 }
 
-/// Puts the bytes of successive tokens together into text, holding back a character that is not complete yet.
+/// Puts the bytes of successive tokens together into text, holding back a character that is not complete
+/// yet.
 public struct TextAssembler: Sendable {
     private var pending: [UInt8] = []
 
     public init() {}
 
-    /// The text that is complete after these bytes; bytes that can never become a character turn into U+FFFD.
+    /// The text that is complete after these bytes; bytes that can never become a character turn into
+    /// U+FFFD.
     public mutating func append(_ bytes: [UInt8]) -> String {
         pending += bytes
         let complete = pending.count - Self.incompleteSuffix(pending)

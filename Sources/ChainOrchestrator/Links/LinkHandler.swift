@@ -42,6 +42,8 @@ final class LinkHandler: ChannelInboundHandler {
     private var steps: [UInt64: PendingStep] = [:]
     private var load: LinkLoad?
     private var width = 0
+    /// The server hosts the model's last block: its results are one row.
+    private var returnsLastRowOnly = false
     private var hasHeard = true
     private var missedBeats = 0
     private var beat: Scheduled<Void>?
@@ -226,7 +228,8 @@ final class LinkHandler: ChannelInboundHandler {
             return
         }
         steps[step] = PendingStep(
-            call: call, job: transfer.job, position: transfer.position, tokenCount: transfer.tokenCount)
+            call: call, job: transfer.job, position: transfer.position,
+            tokenCount: returnsLastRowOnly ? 1 : transfer.tokenCount)
         send(.transfer(transfer))
     }
 
@@ -321,6 +324,7 @@ final class LinkHandler: ChannelInboundHandler {
         case .loaded(let report) where report.load == load.id:
             self.load = nil
             width = report.width
+            returnsLastRowOnly = load.manifest.hostsLastBlock
             load.call.succeed(report)
         case .loadRefused(let id, let refusal) where id == load.id:
             self.load = nil

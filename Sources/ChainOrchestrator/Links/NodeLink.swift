@@ -181,7 +181,8 @@ package final class NodeLink: Sendable {
 
     /// Carries `tokenCount` hidden states through the job's blocks. One step of a job at a time.
     /// - Parameter hidden: row-major `[tokenCount][width]`.
-    /// - Returns: the same shape, every value finite.
+    /// - Returns: the same shape, or `[1][width]`, the last token's, from a server that hosts the model's last block;
+    ///   every value finite.
     package func step(
         job: EngineJobID, position: Int, tokenCount: Int, hidden: [Float]
     ) async throws -> [Float] {

@@ -25,6 +25,7 @@ struct PendingStep {
     let call: PendingCall<[Float]>
     let job: UInt64
     let position: Int
+    /// Tokens of the result.
     let tokenCount: Int
     private(set) var assembly: StepAssembly?
 
@@ -60,6 +61,7 @@ final class LinkLoad {
     let id: UInt64
     private(set) var call: PendingCall<LoadedReport>
     let progress: @Sendable (LoadProgress) -> Void
+    var manifest: BlockManifest { reader.manifest }
     private let reader: RangeReader
     /// A cycle, until the load ends or the link closes.
     private let handler: LinkHandler
