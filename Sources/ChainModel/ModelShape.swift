@@ -14,7 +14,8 @@ public struct ModelShape: Hashable, Sendable {
     public var computeSize: ByteCount
 
     public init(
-        name: String, blockCount: Int, blockSize: ByteCount, cacheSize: ByteCount, computeSize: ByteCount = .zero
+        name: String, blockCount: Int, blockSize: ByteCount, cacheSize: ByteCount,
+        computeSize: ByteCount = .zero
     ) {
         self.name = name
         self.blockCount = blockCount

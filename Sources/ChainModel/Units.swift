@@ -38,8 +38,12 @@ public struct Duration: Hashable, Comparable, Sendable {
     public var milliseconds: Double { Double(nanoseconds) / 1e6 }
 
     public static func < (left: Self, right: Self) -> Bool { left.nanoseconds < right.nanoseconds }
-    public static func + (left: Self, right: Self) -> Self { Self(nanoseconds: left.nanoseconds + right.nanoseconds) }
-    public static func - (left: Self, right: Self) -> Self { Self(nanoseconds: left.nanoseconds - right.nanoseconds) }
+    public static func + (left: Self, right: Self) -> Self {
+        Self(nanoseconds: left.nanoseconds + right.nanoseconds)
+    }
+    public static func - (left: Self, right: Self) -> Self {
+        Self(nanoseconds: left.nanoseconds - right.nanoseconds)
+    }
 }
 
 /// A moment on some monotonic clock, in nanoseconds from that clock's origin. The core never reads a clock: whoever

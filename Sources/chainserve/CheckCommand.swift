@@ -26,7 +26,7 @@ struct CheckCommand: ParsableCommand {
 
     private func certify() throws -> [PlanViolation] {
         let clusterFile = try ClusterFile.parse(try CommandFailure.read(cluster), file: cluster)
-        let resolved = try clusterFile.resolve(shape: modelShape)
+        let resolved = try clusterFile.resolved()
         let reading = try PlanJSON.decode(try CommandFailure.read(plan), cluster: resolved, file: plan)
         return reading.violations + Certificate.violations(of: reading.plan, for: resolved)
     }

@@ -6,14 +6,19 @@ import ChainModel
 /// length where that is less.
 let defaultSequenceLength = 2048
 
-/// Reads what the planner needs to know from a model file.
-func modelShape(of reference: GGUFReference) throws -> ModelShape {
-    try modelShape(of: LlamaFile(path: reference.path), reference)
+extension ClusterFile {
+    /// The cluster, with the shape of its model read from the model's file where it names one.
+    func resolved() throws -> Cluster {
+        try resolve { try modelShape(of: LlamaFile(path: $0.path), $0, threads: mostThreads) }
+    }
+
+    /// The most compute threads that a server has: each takes memory to compute in.
+    var mostThreads: Int { max(EngineMemory.threads, servers.map(\.threads).max() ?? 1) }
 }
 
-func modelShape(of file: LlamaFile, _ reference: GGUFReference) throws -> ModelShape {
+func modelShape(of file: LlamaFile, _ reference: GGUFReference, threads: Int) throws -> ModelShape {
     let length = try sequenceLength(of: file, reference)
-    var shape = file.shape(name: reference.name ?? file.name, sequenceLength: length)
+    var shape = file.shape(name: reference.name ?? file.name, sequenceLength: length, threads: threads)
     if let computeSize = reference.computeSize { shape.computeSize = computeSize }
     return shape
 }

@@ -43,7 +43,7 @@ struct NodeCommand: AsyncParsableCommand {
     var cache: String?
 
     @Option(help: "How much to log: trace, debug, info, notice, warning, error.")
-    var logLevel: Logger.Level = .info
+    var logLevel = LogLevel.info
 
     @Option(help: .hidden)
     var emulate: String?
@@ -79,7 +79,7 @@ struct NodeCommand: AsyncParsableCommand {
         if let model { _ = try LlamaFile(path: model) }
         let name = name ?? "\(ProcessInfo.processInfo.hostName)-\(address.port)"
         var logger = Logger(label: "chainserve.node") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = logLevel
+        logger.logLevel = logLevel.level
         let configuration = BlockServerConfiguration(
             name: name, host: address.host, port: address.port, memory: size,
             modelPath: profile == nil ? model : nil,
@@ -109,4 +109,9 @@ struct NodeCommand: AsyncParsableCommand {
     }
 }
 
-extension Logger.Level: @retroactive ExpressibleByArgument {}
+/// How much is logged.
+enum LogLevel: String, CaseIterable, ExpressibleByArgument {
+    case trace, debug, info, notice, warning, error
+
+    var level: Logger.Level { Logger.Level(rawValue: rawValue) ?? .info }
+}

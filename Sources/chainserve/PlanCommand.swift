@@ -63,7 +63,7 @@ struct PlanCommand: ParsableCommand {
 
     private func compose() throws -> (Cluster, Plan) {
         let clusterFile = try ClusterFile.parse(try CommandFailure.read(file), file: file)
-        var cluster = try clusterFile.resolve(shape: modelShape)
+        var cluster = try clusterFile.resolved()
         for note in clusterFile.notes(for: cluster) { CommandFailure.warn("note: \(note)") }
         if let arrivalRate { cluster.demand.arrivalRate = try DemandText.arrivalRate(arrivalRate) }
         if let loadTarget { cluster.demand.loadTarget = try DemandText.loadTarget(loadTarget) }

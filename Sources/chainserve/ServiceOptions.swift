@@ -32,7 +32,7 @@ struct ServiceArguments: ParsableArguments {
     var headThreads = 1
 
     @Option(help: "How much to log: trace, debug, info, notice, warning, error.")
-    var logLevel: Logger.Level = .warning
+    var logLevel = LogLevel.warning
 
     static let defaultPort = 8000
 
@@ -47,7 +47,7 @@ struct ServiceArguments: ParsableArguments {
 
     var logger: Logger {
         var logger = Logger(label: "chainserve") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = logLevel
+        logger.logLevel = logLevel.level
         return logger
     }
 

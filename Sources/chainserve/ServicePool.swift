@@ -34,7 +34,7 @@ struct ServicePool {
             let opened = try LlamaFile(path: reference.path)
             model = opened
             modelPath = absolutePath(reference.path)
-            shape = try modelShape(of: opened, reference)
+            shape = try modelShape(of: opened, reference, threads: file.mostThreads)
             sequenceLength = try chainserve.sequenceLength(of: opened, reference)
         }
     }

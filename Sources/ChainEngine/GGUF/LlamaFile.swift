@@ -64,6 +64,18 @@ public final class LlamaFile: LocalModel {
                 largeBlocks: largeBlocks))
     }
 
+    /// Whether ggml computes several rows at once to the very bits it computes each of them to alone. True of matrices
+    /// of the older quantised types; for the others its kernels round differently from a few rows on, libllama's own
+    /// batches too.
+    public var computesRowsAlike: Bool {
+        let alike = [
+            GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1, GGML_TYPE_Q8_0, GGML_TYPE_IQ4_NL,
+        ].map(\.rawValue)
+        return (1...parameters.blockCount).allSatisfy { block in
+            tensors(ofBlock: block).allSatisfy { $0.dimensions.count == 1 || alike.contains($0.type) }
+        }
+    }
+
     /// Whether ggml's values of this type come in blocks of 256.
     static func hasLargeBlocks(_ type: UInt32) -> Bool { (GGMLTypeTraits(type)?.blockElements ?? 0) >= 256 }
 

@@ -46,10 +46,6 @@ actor GenerationJob {
     private var assembler = TextAssembler()
     private var generated: [Int32] = []
 
-    /// Replayed tokens travel in steps of at most this many rows: ggml's attention takes another kernel, with other
-    /// rounding, from 64 rows on, and these tokens were first computed one by one.
-    static let replayRows = 32
-
     init(
         prompt: [Int32], tokenLimit: Int, clampedFrom: Int?, request: GenerationRequest, seed: UInt32,
         frontend: any ModelFrontend, events: AsyncStream<GenerationEvent>.Continuation
@@ -136,8 +132,8 @@ actor GenerationJob {
             last = try await feed(chunk, position: position, attempt)
             position += chunk.count
         }
-        for start in stride(from: 0, to: generated.count, by: Self.replayRows) {
-            let chunk = Array(generated[start..<min(generated.count, start + Self.replayRows)])
+        for start in stride(from: 0, to: generated.count, by: frontend.replayRows) {
+            let chunk = Array(generated[start..<min(generated.count, start + frontend.replayRows)])
             last = try await feed(chunk, position: position, attempt)
             position += chunk.count
         }

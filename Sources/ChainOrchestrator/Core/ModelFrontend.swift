@@ -14,6 +14,9 @@ package protocol ModelFrontend: Sendable {
     /// Tokens generated when a request does not say how many; `nil` goes on to the model's length.
     var defaultOutputTokens: Int? { get }
 
+    /// Most rows in which generated tokens are computed again after a loss, so that they come out as before.
+    var replayRows: Int { get }
+
     func tokenize(_ text: String, addSpecial: Bool) -> [Int32]
     /// Tokens of the prompt that the chat template makes; `nil` when the model has none that is known.
     func tokenize(_ messages: [ChatMessage]) -> [Int32]?
@@ -42,11 +45,17 @@ package struct LlamaFrontend: ModelFrontend {
         }
         width = ends.width
         vocabularySize = ends.vocabularySize
+        replayRows = model.computesRowsAlike ? Self.replayRowsBelowOtherKernel : 1
         self.ends = ModelEndsQueue(ends)
     }
 
+    package let replayRows: Int
     package var isEmulated: Bool { false }
     package var defaultOutputTokens: Int? { nil }
+
+    /// ggml's attention takes another kernel, with other rounding, from 64 rows on; the tokens replayed were first
+    /// computed one by one.
+    private static let replayRowsBelowOtherKernel = 32
 
     package func tokenize(_ text: String, addSpecial: Bool) -> [Int32] {
         vocabulary.tokenize(text, addSpecial: addSpecial, parseSpecial: false)
@@ -136,6 +145,7 @@ package struct EmulatedFrontend: ModelFrontend {
     package static let width = 8
     package var width: Int { Self.width }
     package let vocabularySize = 257
+    package let replayRows = 32
     package let defaultOutputTokens: Int?
     private let blockCount: Int
     private static let text = Array("This text is made by an emulated engine. ".utf8)

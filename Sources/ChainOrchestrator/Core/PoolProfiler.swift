@@ -150,7 +150,8 @@ package struct PoolProfiler {
                 position += size
                 return seconds
             }
-            _ = try await step(min(Self.promptSizes[0], sequenceLength / 8))  // the first step warms caches and buffers
+            // The first step warms caches and buffers.
+            _ = try await step(min(Self.promptSizes[0], sequenceLength / 8))
             for size in Self.promptSizes where position + size * Self.promptRepeats < sequenceLength / 2 {
                 var times: [Double] = []
                 for _ in 0..<Self.promptRepeats { times.append(try await step(size)) }
