@@ -66,15 +66,19 @@ enum ProfileStore {
                 file.servers[index].blockTime = server.blockTime
             }
             file.profile = kept.profile
+            if pool.demandFollowsSpeed { DefaultPool.setDemand(of: &file, blockCount: pool.shape.blockCount) }
             return file
         }
         console.say("measuring the servers, once (kept in \(path))")
         let measured = try await measure(
-            pool, addresses: addresses, headThreads: headThreads, logger: logger, console: console)
+            pool, addresses: addresses, areAlike: true, headThreads: headThreads, logger: logger,
+            console: console)
         try FileManager.default.createDirectory(
             atPath: CacheFolder.path("profiles"), withIntermediateDirectories: true)
         try Data(measured.yaml.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
-        return measured
+        var file = measured
+        if pool.demandFollowsSpeed { DefaultPool.setDemand(of: &file, blockCount: pool.shape.blockCount) }
+        return file
     }
 
     /// Named by a checksum of what the measurement depends on.
@@ -90,16 +94,19 @@ enum ProfileStore {
             + "/\(pool.shape.name.filter { $0.isLetter || $0.isNumber })-\(checksum).yaml"
     }
 
+    /// - Parameter areAlike: servers with as many threads are the same machine.
     static func measure(
-        _ pool: ServicePool, addresses: [ServerAddress], headThreads: Int, logger: Logger, console: Console
+        _ pool: ServicePool, addresses: [ServerAddress], areAlike: Bool = false, headThreads: Int,
+        logger: Logger, console: Console
     ) async throws -> ClusterFile {
         let cluster = try pool.cluster(defaultTimes: ServerTimes(communicationTime: 1, blockTime: 1))
-        let profiler = PoolProfiler(
+        var profiler = PoolProfiler(
             cluster: cluster, addresses: addresses, threads: pool.file.servers.map(\.threads),
             sequenceLength: pool.sequenceLength, meanInputTokens: pool.meanInputTokens,
             meanOutputTokens: pool.meanOutputTokens, source: try pool.source,
             frontend: try pool.frontend(threads: headThreads), group: MultiThreadedEventLoopGroup.singleton,
             logger: logger)
+        profiler.poolsLikeServers = areAlike
         let profile = try await profiler.run { name, result in
             guard let result else { return }
             console.say(

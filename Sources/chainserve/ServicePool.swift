@@ -12,6 +12,8 @@ struct ServicePool {
     var modelPath: String?
     var shape: ModelShape
     var sequenceLength: Int
+    /// The demand is ours to choose: it is set to suit the speed that is measured.
+    var demandFollowsSpeed = false
 
     /// - Parameter override: a GGUF to serve instead of the file's model.
     init(_ file: ClusterFile, model override: String?) throws {

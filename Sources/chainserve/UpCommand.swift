@@ -59,9 +59,11 @@ struct UpCommand: AsyncParsableCommand {
                 try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
         }
         let path = try service.model.map(absolutePath) ?? DefaultModel.fetch { console.say($0) }
-        return try ServicePool(
-            try ClusterFile.parse(DefaultPool.text(modelPath: path), file: "the default pool"),
-            model: service.model)
+        let text = DefaultPool.text(modelPath: path)
+        var pool = try ServicePool(
+            try ClusterFile.parse(text, file: "the default pool"), model: service.model)
+        pool.demandFollowsSpeed = true
+        return pool
     }
 
     private func specifications(_ pool: ServicePool) throws -> [LocalServers.Specification] {

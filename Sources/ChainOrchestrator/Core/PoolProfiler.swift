@@ -42,12 +42,14 @@ package struct PoolProfiler {
     package var frontend: any ModelFrontend
     package var group: any EventLoopGroup
     package var logger: Logger
+    /// Servers with as many threads are the same machine: what they are measured to take is fitted together.
+    package var poolsLikeServers = false
 
     /// Tokens of the prompt steps that are measured.
     static let promptSizes = [16, 48, 96]
-    /// Prompt steps of each size, and decode steps, for each number of blocks. The median counts.
-    static let promptRepeats = 3
-    static let decodeRepeats = 12
+    /// Prompt steps of each size, and decode steps, for each number of blocks.
+    static let promptRepeats = 4
+    static let decodeRepeats = 16
 
     package init(
         cluster: Cluster, addresses: [ServerAddress], threads: [Int], sequenceLength: Int,
@@ -71,10 +73,18 @@ package struct PoolProfiler {
     /// - Parameter progress: told before each server, and its profile after it.
     package func run(progress: (String, ServerProfile?) -> Void) async throws -> PoolProfile {
         let head = try await headTime()
-        var profiles: [ServerProfile] = []
+        var samples: [Samples] = []
         for index in cluster.servers.indices {
             progress(cluster.servers[index].name, nil)
-            var profile = try await measure(ServerIndex(index))
+            samples.append(try await measure(ServerIndex(index)))
+        }
+        var profiles: [ServerProfile] = []
+        for index in cluster.servers.indices {
+            let alike = cluster.servers.indices.filter {
+                $0 == index || poolsLikeServers && threads[$0] == threads[index]
+            }
+            let together = alike.reduce(into: Samples()) { $0.add(samples[$1]) }
+            var profile = fit(name: cluster.servers[index].name, together)
             profile.blockTimeSeconds += head / Double(cluster.model.blockCount)
             profiles.append(profile)
             progress(profile.name, profile)
@@ -96,7 +106,7 @@ package struct PoolProfiler {
                     _ = sampler.next(try await frontend.logits(hidden)[...])
                 })
         }
-        return median(embedding) + Double(meanOutputTokens) * median(single)
+        return typical(embedding) + Double(meanOutputTokens) * typical(single)
     }
 
     private struct Sample {
@@ -105,15 +115,24 @@ package struct PoolProfiler {
         var seconds: Double
     }
 
-    private func measure(_ server: ServerIndex) async throws -> ServerProfile {
-        let name = cluster.servers[server.rawValue].name
+    private struct Samples {
+        var decode: [Sample] = []
+        var prompt: [Sample] = []
+
+        mutating func add(_ other: Samples) {
+            decode += other.decode
+            prompt += other.prompt
+        }
+    }
+
+    private func measure(_ server: ServerIndex) async throws -> Samples {
         let address = addresses[server.rawValue]
         let link = try await NodeLink.connect(
             host: address.host, port: address.port, name: "profiler", on: group, logger: logger)
         do {
-            let (decode, prompt) = try await samples(server, link)
+            let samples = try await samples(server, link)
             await link.shutdown()
-            return fit(name: name, decode: decode, prompt: prompt)
+            return samples
         } catch {
             await link.shutdown()
             throw error
@@ -121,9 +140,7 @@ package struct PoolProfiler {
     }
 
     /// As many blocks as fit with one job's caches, entered at different places.
-    private func samples(_ server: ServerIndex, _ link: NodeLink) async throws -> (
-        decode: [Sample], prompt: [Sample]
-    ) {
+    private func samples(_ server: ServerIndex, _ link: NodeLink) async throws -> Samples {
         let memory = cluster.blockMemory(of: server)
         let each = cluster.model.blockSize + cluster.model.cacheSize
         let count = min(memory.wholeUnits(of: each), cluster.model.blockCount)
@@ -136,8 +153,7 @@ package struct PoolProfiler {
                 computeSize: cluster.model.computeSize,
                 threads: threads[server.rawValue] > 0 ? threads[server.rawValue] : nil),
             rangeSource: source.tensors)
-        var decode: [Sample] = []
-        var prompt: [Sample] = []
+        var samples = Samples()
         for (number, blocks) in Set([1, (count + 1) / 2, count]).sorted().enumerated() {
             let job = EngineJobID(UInt64(number + 1))
             try await link.open(job: job, firstBlock: range.end - blocks, blockCount: blocks)
@@ -155,19 +171,21 @@ package struct PoolProfiler {
             for size in Self.promptSizes where position + size * Self.promptRepeats < sequenceLength / 2 {
                 var times: [Double] = []
                 for _ in 0..<Self.promptRepeats { times.append(try await step(size)) }
-                prompt.append(Sample(blocks: Double(blocks), tokens: Double(size), seconds: median(times)))
+                samples.prompt.append(
+                    Sample(blocks: Double(blocks), tokens: Double(size), seconds: typical(times)))
             }
             var times: [Double] = []
             for _ in 0..<Self.decodeRepeats where position < sequenceLength {
                 times.append(try await step(1))
             }
-            decode.append(Sample(blocks: Double(blocks), tokens: 1, seconds: median(times)))
+            samples.decode.append(Sample(blocks: Double(blocks), tokens: 1, seconds: typical(times)))
             link.close(job: job)
         }
-        return (decode, prompt)
+        return samples
     }
 
-    private func fit(name: String, decode: [Sample], prompt: [Sample]) -> ServerProfile {
+    private func fit(name: String, _ samples: Samples) -> ServerProfile {
+        let (decode, prompt) = (samples.decode, samples.prompt)
         let decodeFit = Self.fit(
             decode.map(\.seconds), decode.map { [1, $0.blocks] }, orElse: decode.map { [$0.blocks] })
         let promptFit = Self.fit(
@@ -221,9 +239,10 @@ package struct PoolProfiler {
         return Double(elapsed.seconds) + Double(elapsed.attoseconds) * 1e-18
     }
 
-    private func median(_ values: [Double]) -> Double {
+    /// The lower quartile: what else the machine does only ever adds to a time.
+    private func typical(_ values: [Double]) -> Double {
         let sorted = values.sorted()
-        return sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+        return sorted.isEmpty ? 0 : sorted[sorted.count / 4]
     }
 }
 
