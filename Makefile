@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= passive
 .PHONY: run build test setup lint mutants clean
 
 run: build
-	@.build/release/chainserve up
+	@.build/release/chainserve up $(ARGS)
 
 build: setup
 	@echo "building chainserve (release; the first time takes some minutes)" >&2
