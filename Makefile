@@ -5,6 +5,9 @@ export PKG_CONFIG_PATH := $(CURDIR)/.native/lib/pkgconfig:$(PKG_CONFIG_PATH)
 # Compute threads of several servers on one machine must not spin against each other.
 export OMP_WAIT_POLICY ?= passive
 
+# A dependency's stray files make SwiftPM warn at every build.
+QUIETER := 2>&1 | grep --line-buffered -v -e 'unhandled; explicitly declare' -e '/CMakeLists.txt$$' >&2
+
 .PHONY: run build test setup lint mutants clean
 
 run: build
@@ -12,11 +15,11 @@ run: build
 
 build: setup
 	@echo "building chainserve (release; the first time takes some minutes)" >&2
-	@swift build -c release --product chainserve
+	@swift build -c release --product chainserve $(QUIETER)
 
 test: setup
 	@echo "building the tests (debug; the first time takes some minutes)" >&2
-	@swift build --build-tests
+	@swift build --build-tests $(QUIETER)
 	@.build/debug/chainserve fetch >/dev/null
 	@swift test --skip-build
 

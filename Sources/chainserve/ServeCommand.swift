@@ -18,25 +18,34 @@ struct ServeCommand: AsyncParsableCommand {
         let console = Console()
         let signals = SignalWaiter([SIGTERM, SIGINT])
         try await CommandFailure.reporting {
-            let pool = try ServicePool(
-                try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
-            let addresses = try pool.addresses()
-            guard pool.hasTimes else { throw ServiceError.noTimes(file) }
-            let cluster = try pool.cluster()
-            let plan = try Planner.plan(cluster, options: service.planning)
-            console.out(PlanReport.text(plan, cluster: cluster, width: CommandFailure.width))
-            for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }
-            let running = try PoolService(
-                pool: pool, cluster: cluster, plan: plan, addresses: addresses,
-                service: service.options(defaultPort: ServiceArguments.defaultPort),
-                threads: service.headThreads,
-                logger: service.logger, console: console)
-            let host = service.host
-            try await running.run { port in
-                console.say("serving \(pool.announcement) at http://\(host):\(port)/v1")
+            let work = Task { try await serve(console) }
+            let interruption = Task {
                 await signals.wait()
-                console.say("stopping")
+                work.cancel()
             }
+            let result = await work.result
+            interruption.cancel()
+            do { try result.get() } catch is CancellationError { console.say("stopped") }
+        }
+    }
+
+    private func serve(_ console: Console) async throws {
+        let pool = try ServicePool(
+            try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
+        let addresses = try pool.addresses()
+        guard pool.hasTimes else { throw ServiceError.noTimes(file) }
+        let cluster = try pool.cluster()
+        let plan = try Planner.plan(cluster, options: service.planning)
+        console.out(PlanReport.text(plan, cluster: cluster, width: CommandFailure.width) + "\n")
+        for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }
+        let running = try PoolService(
+            pool: pool, cluster: cluster, plan: plan, addresses: addresses,
+            service: service.options(defaultPort: ServiceArguments.defaultPort), threads: service.headThreads,
+            logger: service.logger, console: console)
+        let host = service.host
+        try await running.run { port in
+            console.say("serving \(pool.announcement) at http://\(host):\(port)/v1")
+            while !Task.isCancelled { try await Task.sleep(for: .seconds(3600)) }
         }
     }
 }

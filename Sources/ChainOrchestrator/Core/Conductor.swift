@@ -204,8 +204,13 @@ actor Conductor {
             record.events.yield(.finished(result))
             record.events.finish()
             forget(id)
-            post(.jobCompleted(id, attempt: attempt))
-        case .lost(let server, let error):
+            // It may have finished in the very moment in which the dispatcher took it off a lost server.
+            if case .running(attempt, _, _)? = dispatcher.state(of: id) {
+                post(.jobCompleted(id, attempt: attempt))
+            } else {
+                post(.jobCancelled(id))
+            }
+        case .lost(let server, let link, let error):
             logger.warning(
                 "an attempt was lost",
                 metadata: [
@@ -215,8 +220,8 @@ actor Conductor {
             // The loss first: it moves every job of the server, this one too, and makes this attempt's end stale.
             switch error {
             case .closed, .unreachable, .timedOut, .malformed, .versionMismatch:
-                if let link = servers[server.rawValue].link { Task { await link.shutdown() } }
-                markLost(server, link: nil, reason: error.description)
+                Task { await link.shutdown() }
+                markLost(server, link: link, reason: error.description)
             case .refused, .wrongModel: break
             }
             post(.jobFailed(id, attempt: attempt, retryable: true))
@@ -252,7 +257,7 @@ actor Conductor {
     ///   not news.
     func markLost(_ server: ServerIndex, link: NodeLink?, reason: String, isReturning: Bool = true) {
         let record = servers[server.rawValue]
-        if let link, let current = record.link, current !== link { return }
+        if let link, record.link !== link { return }
         servers[server.rawValue].link = nil
         servers[server.rawValue].state = .lost
         servers[server.rawValue].lastError = reason
@@ -261,6 +266,7 @@ actor Conductor {
 
     /// Notes why a server cannot be used yet. `isHopeless`: trying again will not help.
     func note(_ server: ServerIndex, problem: String, isHopeless: Bool) {
+        if servers[server.rawValue].state == .loading { servers[server.rawValue].state = .lost }
         servers[server.rawValue].lastError = problem
         servers[server.rawValue].isHopeless = isHopeless
     }

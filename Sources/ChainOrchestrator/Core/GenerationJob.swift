@@ -22,8 +22,8 @@ struct Attempt: Sendable {
 /// How an attempt ended.
 enum AttemptOutcome: Sendable {
     case finished(GenerationResult)
-    /// A server did not do its part; another path may.
-    case lost(ServerIndex, LinkError)
+    /// A server did not do its part over this connection; another path may.
+    case lost(ServerIndex, NodeLink, LinkError)
     /// Something that another path would repeat.
     case failed(String)
     /// The attempt was abandoned: nobody waits for its outcome.
@@ -45,6 +45,9 @@ actor GenerationJob {
     private let sampler: TokenSampler
     private var assembler = TextAssembler()
     private var generated: [Int32] = []
+    /// Set when the last token has been sent. An attempt that finishes while its server is being lost may be followed
+    /// by another, which has nothing left to do.
+    private var finished: GenerationResult?
 
     init(
         prompt: [Int32], tokenLimit: Int, clampedFrom: Int?, request: GenerationRequest, seed: UInt32,
@@ -71,11 +74,14 @@ actor GenerationJob {
     /// - Precondition: the attempt before has returned.
     func run(_ attempt: Attempt) async -> AttemptOutcome {
         defer { for hop in attempt.hops { hop.link.close(job: attempt.engineJob) } }
+        if let finished { return .finished(finished) }
         do {
             try await open(attempt)
-            return .finished(try await generate(attempt))
+            let result = try await generate(attempt)
+            finished = result
+            return .finished(result)
         } catch let failure as HopFailure {
-            return Task.isCancelled ? .abandoned : .lost(failure.server, failure.error)
+            return Task.isCancelled ? .abandoned : .lost(failure.hop.server, failure.hop.link, failure.error)
         } catch let error as EngineError {
             return .failed(error.description)
         } catch {
@@ -84,7 +90,7 @@ actor GenerationJob {
     }
 
     private struct HopFailure: Error {
-        var server: ServerIndex
+        var hop: AttemptHop
         var error: LinkError
     }
 
@@ -102,7 +108,7 @@ actor GenerationJob {
         do {
             try await hop.link.open(job: job, firstBlock: hop.firstBlock, blockCount: hop.blockCount)
         } catch let error as LinkError {
-            throw HopFailure(server: hop.server, error: error)
+            throw HopFailure(hop: hop, error: error)
         }
     }
 
@@ -148,7 +154,7 @@ actor GenerationJob {
                 hidden = try await hop.link.step(
                     job: attempt.engineJob, position: position, tokenCount: tokens.count, hidden: hidden)
             } catch let error as LinkError {
-                throw HopFailure(server: hop.server, error: error)
+                throw HopFailure(hop: hop, error: error)
             }
         }
         return Array(hidden.suffix(frontend.width))
