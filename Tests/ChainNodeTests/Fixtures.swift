@@ -14,13 +14,16 @@ import Testing
 
 /// A small model whose tensors are made of counted bytes.
 struct TestModel {
+    /// Blocks that the test's server hosts.
     var blockCount = 4
+    /// Blocks of the model after those; with none, the server returns the last token's state alone.
+    var blocksBeyond = 1
     var width = 8
     var tensorBytes = 1000
 
     var parameters: LlamaParameters {
         LlamaParameters(
-            architecture: "llama", blockCount: blockCount, embeddingWidth: width, headCount: 2,
+            architecture: "llama", blockCount: blockCount + blocksBeyond, embeddingWidth: width, headCount: 2,
             keyValueHeadCount: 1, headSize: 4, feedForwardWidth: 16, normEpsilon: 1e-5, ropeDimensionCount: 4,
             ropeFrequencyBase: 10000, ropeFrequencyScale: 1, contextLength: 512, vocabularySize: 32)
     }

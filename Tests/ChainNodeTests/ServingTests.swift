@@ -41,6 +41,19 @@ import Testing
         }
     }
 
+    @Test func returnsTheLastTokenAloneAfterTheLastBlock() async throws {
+        try await withServer { test in
+            let link = try await test.connectLoaded(TestModel(blocksBeyond: 0))
+            try await link.open(job: EngineJobID(7), firstBlock: 1, blockCount: 4)
+            let result = try await link.step(
+                job: EngineJobID(7), position: 0, tokenCount: 2, hidden: row.map { -$0 } + row)
+            #expect(result == row.map { $0 + 4 })
+            link.close(job: EngineJobID(7))
+            await test.waitForNoJobs()
+            await link.shutdown()
+        }
+    }
+
     @Test func entersMidRange() async throws {
         try await withServer { test in
             let link = try await test.connectLoaded(first: 2, count: 3)

@@ -2,7 +2,7 @@ import Testing
 
 @testable import ChainOrchestrator
 
-@Suite("Gateway: answers", .timeLimit(.minutes(1)))
+@Suite("Gateway: answers", .timeLimit(.minutes(10)))
 struct GatewayAnswerTests {
     private let headers = ["X-Request-ID": "r"]
 

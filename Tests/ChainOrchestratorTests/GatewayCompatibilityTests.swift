@@ -5,7 +5,7 @@ import Testing
 
 /// Runs `Tests/Compatibility/openai_client.py` where Python has the official client.
 @Suite(
-    "Gateway: the official openai client", .timeLimit(.minutes(2)),
+    "Gateway: the official openai client", .timeLimit(.minutes(10)),
     .enabled("python3 has no module openai: pip install openai") { await Python.hasClient() })
 struct GatewayCompatibilityTests {
     /// Log probabilities as they were asked for.

@@ -4,7 +4,7 @@ import Testing
 
 @testable import ChainOrchestrator
 
-@Suite("Gateway: connections", .timeLimit(.minutes(1)))
+@Suite("Gateway: connections", .timeLimit(.minutes(10)))
 struct GatewayConnectionTests {
     @Test(
         "a client that goes away gives its job up: streamed or not, running or queued, closed or half-closed",

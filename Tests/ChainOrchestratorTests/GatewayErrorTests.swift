@@ -2,7 +2,7 @@ import Testing
 
 @testable import ChainOrchestrator
 
-@Suite("Gateway: refusals and failures", .timeLimit(.minutes(1)))
+@Suite("Gateway: refusals and failures", .timeLimit(.minutes(10)))
 struct GatewayErrorTests {
     @Test("each refusal has its status, nested error and headers; streaming makes no difference")
     func refusals() async throws {

@@ -2,7 +2,7 @@ import Testing
 
 @testable import ChainOrchestrator
 
-@Suite("Gateway: routes", .timeLimit(.minutes(1)))
+@Suite("Gateway: routes", .timeLimit(.minutes(10)))
 struct GatewayRouteTests {
     @Test("health is 200 whatever the pool does; ready says why not")
     func healthAndReadiness() async throws {
