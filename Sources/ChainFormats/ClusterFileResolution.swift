@@ -165,7 +165,8 @@ extension ClusterFile {
             mend += "; every server is too small for one block and one job's cache (\(each.exactText))"
         } else if !small.isEmpty {
             let names = small.prefix(Self.mostNamed).map { cluster.servers[$0].name }
-            mend += "; too small for one block and one job's cache (\(each.exactText)): "
+            mend +=
+                "; too small for one block and one job's cache (\(each.exactText)): "
                 + names.joined(separator: ", ")
                 + (small.count > names.count ? " and \(small.count - names.count) more" : "")
         }

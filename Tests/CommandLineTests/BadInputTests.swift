@@ -38,7 +38,7 @@ struct BadInputTests {
         Mistake(
             name: "memory too small for one block",
             change: ("name: two, memory: 100 MB", "name: two, memory: 9 MB"),
-            says: ["cluster.yaml:6", "two"]),
+            says: ["cluster.yaml:4", "two", "too small for one block", "11 MB"]),
         Mistake(
             name: "pool that cannot hold the model", change: ("block_count: 12", "block_count: 40"),
             says: ["cluster.yaml", "40", "blocks", "MB"]),

@@ -7,23 +7,27 @@ enum EmulatedPool {
     /// The tokens of an answer whose request does not say how many.
     static let meanOutputTokens = 40
 
+    /// - Parameters:
+    ///   - unit: ends the servers' memories.
+    ///   - address: of every server, for commands that do not start them.
     static func text(
-        _ place: Place, blockSize: String = "132 MB", cacheSize: String = "11 MB", unit: String = "00 MB"
-    )
-        -> String
-    {
-        """
-        engine: emulated
-        model: {name: toy-\(place.token), block_count: \(blockCount), block_size: \(blockSize), cache_size: \(cacheSize)}
-        demand: {arrival_rate: 2, mean_input_tokens: 20, mean_output_tokens: \(meanOutputTokens)}
-        servers:
-          - {name: \(place.token)-1, memory: 12\(unit), communication_time: 80 ms, block_time: 40 ms}
-          - {name: \(place.token)-2, memory: 10\(unit), communication_time: 80 ms, block_time: 40 ms}
-          - {name: \(place.token)-3, memory: 10\(unit), communication_time: 100 ms, block_time: 60 ms}
-          - {name: \(place.token)-4, memory: 14\(unit), communication_time: 120 ms, block_time: 60 ms}
-          - {name: \(place.token)-5, memory: 8\(unit), communication_time: 100 ms, block_time: 50 ms}
-
-        """
+        _ place: Place, blockSize: String = "132 MB", cacheSize: String = "11 MB", unit: String = "00 MB",
+        address: String? = nil
+    ) -> String {
+        let times = [(12, 80, 40), (10, 80, 40), (10, 100, 60), (14, 120, 60), (8, 100, 50)]
+        let servers = times.enumerated().map { index, server in
+            "  - {name: \(place.token)-\(index + 1), memory: \(server.0)\(unit), "
+                + "communication_time: \(server.1) ms, block_time: \(server.2) ms"
+                + (address.map { ", address: \"\($0)\"}\n" } ?? "}\n")
+        }
+        let sizes = "block_count: \(blockCount), block_size: \(blockSize), cache_size: \(cacheSize)"
+        return """
+            engine: emulated
+            model: {name: toy-\(place.token), \(sizes)}
+            demand: {arrival_rate: 2, mean_input_tokens: 20, mean_output_tokens: \(meanOutputTokens)}
+            servers:
+            \(servers.joined())
+            """
     }
 
     /// What the emulated engine answers after a prompt of so many bytes: its fixed text, from there on.

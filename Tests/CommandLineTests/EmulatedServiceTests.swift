@@ -42,6 +42,7 @@ struct EmulatedServiceTests {
 
             try await expectStream(service, place, expected)
             try await expectStatus(running, place)
+            try await OfficialClient.check(running, model: model, in: place)
 
             let outcome = try await running.stop()
             #expect(outcome.status == 0 && !outcome.wasSignalled)
