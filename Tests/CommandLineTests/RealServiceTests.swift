@@ -51,6 +51,7 @@ struct RealServiceTests {
             let running = try await RunningService.start(
                 ["up", file, "--no-prompt", "--port", "0"], in: place)
             #expect(running.announcement.hasPrefix(RealModel.name))
+            for part in ["slots", "service", "(bounds "] { #expect(running.command.output.contains(part)) }
             let service = running.service
             let path = "/v1/chat/completions"
 
