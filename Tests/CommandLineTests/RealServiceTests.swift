@@ -170,4 +170,43 @@ struct RealServiceTests {
             }
         }
     }
+
+    /// What a server is started with and what the cluster file says of it must agree.
+    @Test func serversThatAreNotWhatTheFileSays() async throws {
+        try await Place.with { place in
+            let model = try RealModel.found()
+            let damaged = place.path("damaged.gguf")
+            var bytes = try Data(contentsOf: URL(fileURLWithPath: model))
+            for position in stride(from: bytes.count / 2, to: bytes.count, by: 1 << 20) {
+                bytes[position] ^= 0x55
+            }
+            try bytes.write(to: URL(fileURLWithPath: damaged))
+
+            let wrong = [
+                (memory: "20 MB", model: model, says: ["-1", "20000000 bytes", "cluster file"]),
+                (memory: RealModel.memories[0], model: damaged, says: ["-1", "damaged.gguf", "checksum"]),
+            ]
+            for (memory, model, says) in wrong {
+                var nodes: [RunningCommand] = []
+                for index in RealModel.memories.indices {
+                    let given =
+                        index == 0 ? (memory, model) : (RealModel.memories[index], try RealModel.found())
+                    nodes.append(
+                        try RunningCommand(
+                            ["node", "--memory", given.0, "--model", given.1, "--log-level", "error"],
+                            in: place))
+                }
+                var addresses: [String] = []
+                for node in nodes { addresses.append(try await node.line(startingWith: "listening ")) }
+                let file = try RealModel.pool(place, addresses: addresses)
+                let outcome = try await place.run("serve", file, "--port", "0", within: 60)
+                #expect(outcome.status == 2)
+                for word in says { #expect(outcome.errors.contains(word), "\(outcome.errors)") }
+                for node in nodes {
+                    node.send(SIGTERM)
+                    #expect(try await node.ended().status == 0)
+                }
+            }
+        }
+    }
 }

@@ -154,6 +154,10 @@ struct UsageTests {
                     #expect(outcome.errors.contains(word), "\(command): \(outcome.errors)")
                 }
                 #expect(!outcome.errors.contains("errno"), "\(outcome.errors)")
+                // Nobody is left waiting without a word.
+                if outcome.seconds > 5 {
+                    #expect(outcome.errors.contains("not ready yet"), "\(outcome.errors)")
+                }
             }
         }
     }

@@ -104,6 +104,7 @@ struct ServerKeeper: Sendable {
         default: problem = "\(error)"
         }
         await conductor.note(server, problem: problem, isHopeless: isHopeless)
+        progress(server, "not ready yet (\(problem))")
     }
 }
 
