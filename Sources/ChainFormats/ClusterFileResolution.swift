@@ -145,6 +145,9 @@ extension ClusterFile {
         return problems
     }
 
+    /// Most servers that a message names.
+    private static let mostNamed = 5
+
     /// `Σ m_j(1) < L`: the pool cannot hold the model with room for one job. Ranges fixed by hand count in full.
     private func misfit(_ cluster: Cluster) -> FormatProblem? {
         let model = cluster.model
@@ -157,8 +160,15 @@ extension ClusterFile {
         guard placeable < model.blockCount else { return nil }
         let missing = model.blockCount - placeable
         var mend = "add servers or raise `memory`, by \((each * missing).exactText) at least"
-        if cluster.servers.indices.allSatisfy({ cluster.blockMemory(of: ServerIndex($0)) < each }) {
+        let small = cluster.servers.indices.filter { cluster.blockMemory(of: ServerIndex($0)) < each }
+        if small.count == cluster.servers.count {
             mend += "; every server is too small for one block and one job's cache (\(each.exactText))"
+        } else if !small.isEmpty {
+            let names = small.prefix(Self.mostNamed).map { cluster.servers[$0].name }
+            mend +=
+                "; too small for one block and one job's cache (\(each.exactText)): "
+                + names.joined(separator: ", ")
+                + (small.count > names.count ? " and \(small.count - names.count) more" : "")
         }
         return FormatProblem(
             .modelDoesNotFit, line: serversPosition.line,

@@ -82,7 +82,7 @@ public final class BlockServer: Sendable {
             state.withLock { $0 = .failed }
             try? await ownGroup?.shutdownGracefully()
             throw BlockServerError.cannotListen(
-                host: configuration.host, port: configuration.port, reason: "\(error)")
+                host: configuration.host, port: configuration.port, reason: listeningProblem(error))
         }
         let computeEnded = startComputeThread(on: eventLoop)
         let running = Running(
@@ -182,6 +182,15 @@ public final class BlockServer: Sendable {
             EventLoopFuture.andAllComplete(seat.value.closeAll(), on: eventLoop)
         }
         try? await closed.get()
+    }
+}
+
+/// Why an address cannot be listened at, in a person's words.
+private func listeningProblem(_ error: any Error) -> String {
+    switch error {
+    case let error as IOError: String(cString: strerror(error.errnoCode))
+    case is SocketAddressError.UnknownHost: "the name is unknown"
+    default: "\(error)"
     }
 }
 

@@ -89,7 +89,8 @@ public enum BlockServerError: Error, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .cannotListen(let host, let port, let reason):
-            "cannot listen at \(host):\(port): \(reason); choose another port, or 0 for any free one"
+            "cannot listen at \(host):\(port): \(reason); give --listen an address of this machine and another"
+                + " port, or 0 for any free one"
         case .startedTwice: "a block server can be started only once"
         }
     }

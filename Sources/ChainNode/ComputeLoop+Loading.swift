@@ -117,7 +117,8 @@ extension ComputeLoop {
                 "\(configuration.name) declares \(configuration.memory.rawValue) bytes, but "
                     + "\(needed) are needed: \(manifest.totalBytes) for the parameters,"
                     + " \(request.unitCount) cache units of \(unitSize.rawValue) and"
-                    + " \(request.computeSize.rawValue) to compute in")
+                    + " \(request.computeSize.rawValue) to compute in; start it with the memory that the cluster file"
+                    + " gives it, or correct it there")
         }
         let limits = EngineLimits(
             range: manifest.range, width: manifest.parameters.embeddingWidth, unitCount: request.unitCount,

@@ -67,23 +67,26 @@ struct PoolService {
     }
 }
 
-/// Prints what servers do while they load, when it takes long: a line for a server at most every two seconds.
+/// Prints what servers do until they are ready, when it takes long: a line for a server at most every two seconds, and
+/// none that says the same again.
 final class LoadProgressLines: Sendable {
     private let names: [String]
     private let console: Console
-    private let shownAt: Mutex<[ContinuousClock.Instant]>
+    private let shown: Mutex<[(at: ContinuousClock.Instant, text: String)]>
     private static let interval = Swift.Duration.seconds(2)
 
     init(names: [String], console: Console) {
         self.names = names
         self.console = console
-        shownAt = Mutex([ContinuousClock.Instant](repeating: .now, count: names.count))
+        shown = Mutex(
+            [(at: ContinuousClock.Instant, text: String)](repeating: (.now, ""), count: names.count))
     }
 
     func show(_ server: ServerIndex, _ text: String) {
-        let isDue = shownAt.withLock { times in
-            guard ContinuousClock.now - times[server.rawValue] > Self.interval else { return false }
-            times[server.rawValue] = .now
+        let isDue = shown.withLock { lines in
+            let last = lines[server.rawValue]
+            guard ContinuousClock.now - last.at > Self.interval, text != last.text else { return false }
+            lines[server.rawValue] = (.now, text)
             return true
         }
         if isDue { console.say("  \(names[server.rawValue]): \(text)") }

@@ -25,7 +25,9 @@ struct StatusCommand: AsyncParsableCommand {
             CommandFailure.warn("error: --url '\(url)' is not a URL such as http://127.0.0.1:8000")
             throw CommandFailure.invalidInput
         }
-        var request = URLRequest(url: address.appendingPathComponent("status"))
+        // `up` and `serve` print the URL that clients want, which ends in /v1.
+        let root = address.lastPathComponent == "v1" ? address.deletingLastPathComponent() : address
+        var request = URLRequest(url: root.appendingPathComponent("status"))
         request.timeoutInterval = Self.timeout
         let data: Data
         do {

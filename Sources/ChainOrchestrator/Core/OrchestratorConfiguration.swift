@@ -96,7 +96,7 @@ package enum RangeSource: Sendable {
                 vocabularySize: 257)
             let tensors = (range.first..<range.end).map {
                 TensorEntry(
-                    name: "blk.\($0 - 1).emulated", type: 24, dimensions: [shape.blockSize.rawValue],
+                    name: "blk.\($0 - 1).emulated", type: 24, dimensions: [1],
                     byteCount: shape.blockSize.rawValue, crc32: 0)
             }
             var manifest = BlockManifest(

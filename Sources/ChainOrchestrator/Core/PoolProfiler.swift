@@ -94,6 +94,8 @@ package struct PoolProfiler {
 
     /// The orchestrator's own time for a whole job.
     private func headTime() async throws -> Double {
+        // An emulated head takes no time, and answers only states that have passed all blocks.
+        if frontend.isEmulated { return 0 }
         let prompt = tokens(count: meanInputTokens, salt: 0)
         var single: [Double] = []
         var embedding: [Double] = []
@@ -127,8 +129,13 @@ package struct PoolProfiler {
 
     private func measure(_ server: ServerIndex) async throws -> Samples {
         let address = addresses[server.rawValue]
-        let link = try await NodeLink.connect(
-            host: address.host, port: address.port, name: "profiler", on: group, logger: logger)
+        let link: NodeLink
+        do {
+            link = try await NodeLink.connect(
+                host: address.host, port: address.port, name: "profiler", on: group, logger: logger)
+        } catch {
+            throw StartError.unreachable(server: name, address: address, reason: "\(error)")
+        }
         do {
             let samples = try await samples(server, link)
             await link.shutdown()

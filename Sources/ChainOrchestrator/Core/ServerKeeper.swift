@@ -99,9 +99,12 @@ struct ServerKeeper: Sendable {
             (problem, isHopeless) = (
                 text, [.memoryTooSmall, .badManifest, .wrongModel, .engine].contains(code)
             )
+        // Found here, before the server was asked.
+        case let error as EngineError: (problem, isHopeless) = (error.description, true)
         default: problem = "\(error)"
         }
         await conductor.note(server, problem: problem, isHopeless: isHopeless)
+        progress(server, "not ready yet (\(problem))")
     }
 }
 

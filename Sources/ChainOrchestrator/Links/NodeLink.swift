@@ -1,6 +1,7 @@
 import ChainEngine
 import ChainModel
 import ChainWire
+import Foundation
 import Logging
 import NIOCore
 import NIOPosix
@@ -97,7 +98,7 @@ package final class NodeLink: Sendable {
                     }
                 }
         } catch {
-            throw LinkError.unreachable("\(host):\(port): \(error)")
+            throw LinkError.unreachable(connectionProblem(error))
         }
         do {
             let reply = try await connection.introduction.get()
@@ -248,5 +249,19 @@ package final class NodeLink: Sendable {
 
     private final class Cancellation: Sendable {
         let isRequested = Atomic<Bool>(false)
+    }
+}
+
+/// Why no connection could be made, in a person's words.
+private func connectionProblem(_ error: any Error) -> String {
+    switch error {
+    case let error as NIOConnectionError:
+        guard let cause = error.connectionErrors.first?.error else {
+            return "the name \(error.host) is unknown"
+        }
+        return connectionProblem(cause)
+    case let error as IOError: return String(cString: strerror(error.errnoCode))
+    case ChannelError.connectTimeout: return "no answer in time"
+    default: return "\(error)"
     }
 }
