@@ -76,6 +76,8 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
+        // Runs the built command as a user would.
+        .testTarget(name: "CommandLineTests", dependencies: ["chainserve"]),
         .testTarget(name: "ChainModelTests", dependencies: ["ChainModel"]),
         .testTarget(name: "ChainFormatsTests", dependencies: ["ChainFormats", "ChainPlanning"]),
         .testTarget(name: "ChainPlanningTests", dependencies: ["ChainPlanning", "ChainFormats"]),

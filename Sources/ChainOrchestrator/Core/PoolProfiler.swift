@@ -134,7 +134,7 @@ package struct PoolProfiler {
             link = try await NodeLink.connect(
                 host: address.host, port: address.port, name: "profiler", on: group, logger: logger)
         } catch {
-            throw StartError.unreachable(server: name, address: address, reason: "\(error)")
+            throw StartError.unreachable(server: cluster[server].name, address: address, reason: "\(error)")
         }
         do {
             let samples = try await samples(server, link)
