@@ -1,5 +1,6 @@
 import ArgumentParser
 import ChainFormats
+import ChainOrchestrator
 import ChainPlanning
 import Foundation
 
@@ -33,7 +34,8 @@ struct ServeCommand: AsyncParsableCommand {
                 logger: service.logger, console: console)
             let host = service.host
             try await running.run { port in
-                console.say("serving \(pool.announcement) at http://\(host):\(port)/v1")
+                console.say(
+                    "serving \(pool.announcement) at http://\(ServerAddress(host: host, port: port))/v1")
                 await signals.wait()
                 console.say("stopping")
             }
