@@ -11,8 +11,8 @@ extension CommandLineSuite {
             model: {name: toy, block_count: 12, block_size: 10 MB, cache_size: 1 MB}
             demand: {arrival_rate: 1}
             servers:
-              - {name: one, memory: 100 MB, communication_time: 1 ms, block_time: 1 ms, address: "127.0.0.1:7001"}
-              - {name: two, memory: 100 MB, communication_time: 1 ms, block_time: 1 ms, address: "127.0.0.1:7002"}
+              - {name: one, memory: 100 MB, communication_time: 1 ms, block_time: 1 ms, address: "127.0.0.1:1"}
+              - {name: two, memory: 100 MB, communication_time: 1 ms, block_time: 1 ms, address: "127.0.0.1:2"}
 
             """
 
@@ -29,7 +29,8 @@ extension CommandLineSuite {
                 name: "unknown key", change: ("block_count: 12", "block_cuont: 12"),
                 says: ["cluster.yaml:2", "block_cuont", "block_count"]),
             Mistake(
-                name: "duplicate server", change: ("name: two", "name: one"), says: ["cluster.yaml:6", "one"]),
+                name: "duplicate server", change: ("name: two", "name: one"),
+                says: ["cluster.yaml:6", "one"]),
             Mistake(
                 name: "unknown size unit", change: ("block_size: 10 MB", "block_size: 10 XB"),
                 says: ["cluster.yaml:2", "XB", "GiB"]),
@@ -78,7 +79,7 @@ extension CommandLineSuite {
     }
 }
 
-/// Expects status 2, a message that names all of `words`, nothing for programs to read, and little time taken.
+/// Expects status 2, a message with all of `words`, nothing for programs to read, and little time taken.
 func expectRefused(
     _ outcome: Outcome, _ command: [String], says words: [String], quickly seconds: Double = 10,
     sourceLocation: SourceLocation = #_sourceLocation

@@ -42,7 +42,8 @@ extension CommandLineSuite {
         }
 
         private static func chat(_ content: String, _ more: String = "") -> String {
-            "{\"model\": \"\(RealModel.name)\", \"messages\": [{\"role\": \"user\", \"content\": \"\(content)\"}]"
+            "{\"model\": \"\(RealModel.name)\", \"messages\": "
+                + "[{\"role\": \"user\", \"content\": \"\(content)\"}]"
                 + more + "}"
         }
 
@@ -132,7 +133,7 @@ extension CommandLineSuite {
             }
         }
 
-        /// Several machines, as far as one can stand for them: servers started by hand, measured, served over.
+        /// As over several machines: servers started by hand, measured, served over.
         @Test func serversStartedByHand() async throws {
             try await Place.with { place in
                 let model = try RealModel.found()

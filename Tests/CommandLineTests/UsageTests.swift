@@ -86,7 +86,7 @@ extension CommandLineSuite {
             BadModel(name: "absent", bytes: nil, says: ["model.gguf", "GGUF"]),
             BadModel(name: "empty", bytes: [], says: ["model.gguf", "GGUF"]),
             BadModel(
-                name: "something else", bytes: Array("PK\u{3}\u{4} a zip".utf8), says: ["model.gguf", "GGUF"]),
+                name: "something else", bytes: Array("PK a zip".utf8), says: ["model.gguf", "GGUF"]),
             BadModel(
                 name: "cut off in its header", bytes: Array("GGUF".utf8) + [3, 0], says: ["model.gguf"]),
             BadModel(
@@ -113,7 +113,7 @@ extension CommandLineSuite {
                     model: {gguf: model.gguf}
                     demand: {arrival_rate: 1}
                     servers:
-                      - {name: a, memory: 1 GB, communication_time: 1 s, block_time: 1 s, address: "127.0.0.1:1"}
+                      - {name: a, memory: 1 GB, communication_time: 1 s, block_time: 1 s, address: "a.b:1"}
 
                     """)
                 for command in [
