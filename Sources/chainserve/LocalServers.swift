@@ -101,6 +101,8 @@ final class LocalServers: Sendable {
                 return address
             }
         }
+        // Stopped while it started: not its own doing.
+        try Task.checkCancellation()
         throw LaunchFailure(name: specification.name)
     }
 

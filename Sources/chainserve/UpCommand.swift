@@ -104,7 +104,7 @@ struct UpCommand: AsyncParsableCommand {
             console: console)
         let (host, noPrompt, announcement) = (service.host, noPrompt, pool.announcement)
         try await running.run { port in
-            console.say("serving \(announcement) at http://\(host):\(port)/v1")
+            console.say("serving \(announcement) at http://\(ServerAddress(host: host, port: port))/v1")
             if noPrompt {
                 while !Task.isCancelled { try await Task.sleep(for: .seconds(3600)) }
             } else if answersOnce {

@@ -1,6 +1,6 @@
 import Foundation
 
-/// A pool of five emulated servers in which no server has room for the whole model; a token takes some milliseconds.
+/// Five emulated servers, none of which has room for the whole model; a token takes some milliseconds.
 enum EmulatedPool {
     static let blockCount = 14
     static let serverCount = 5

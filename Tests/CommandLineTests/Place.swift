@@ -1,9 +1,9 @@
 import Foundation
 import Testing
 
-/// A folder of a test's own, in which its commands run, and what the test must leave behind: no process of its own.
+/// A folder of a test's own, in which its commands run. The test must leave no process behind.
 final class Place {
-    /// In every name that a test gives a server or a folder, so that its processes can be told from all others.
+    /// In every name that a test gives, so that its processes can be told from all others.
     let token: String
     let folder: URL
     var environment: [String: String]
