@@ -141,6 +141,13 @@ public enum PlanReport {
                     + "mean wait \(seconds(plan.meanWaitingTime ?? 0)), "
                     + "\(percent(plan.waitProbability ?? 0)) of jobs wait")
         }
+        if let variance = plan.spread.responseVariance, let rate = plan.spread.waitDecayRate,
+            let waits = plan.waitProbability
+        {
+            let tail =
+                waits > 0.01 ? "; one job in 100 waits longer than \(seconds(log(waits / 0.01) / rate))" : ""
+            lines.append("standard deviation of the response \(seconds(variance.squareRoot()))\(tail)")
+        }
         if plan.dispatch.rule == .jffcWait, let mean = plan.dispatch.meanResponseTime {
             lines.append(
                 "waiting for faster chains: mean response \(seconds(mean)), "

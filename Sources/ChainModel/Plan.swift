@@ -6,11 +6,32 @@ public struct MeanResponse: Hashable, Sendable {
     public var upper: Double?
     /// Exact, by the overflow recursion.
     public var exact: Double?
+    /// Its numerical error, estimated by doubling the nodes of the recursion; `nil` when that was not done.
+    public var exactError: Double?
 
-    public init(lower: Double? = nil, upper: Double? = nil, exact: Double? = nil) {
+    public init(
+        lower: Double? = nil, upper: Double? = nil, exact: Double? = nil, exactError: Double? = nil
+    ) {
         self.lower = lower
         self.upper = upper
         self.exact = exact
+        self.exactError = exactError
+    }
+}
+
+/// Exact figures of JFFC beyond the means; each `nil` when it is not known.
+public struct ResponseSpread: Hashable, Sendable {
+    /// Variance of the response time, seconds squared.
+    public var responseVariance: Double?
+    /// Variance of the number of jobs in the system.
+    public var jobsVariance: Double?
+    /// `ν − λ` in `P(W > t) = P(wait)·e^{−(ν−λ)t}`, 1/s.
+    public var waitDecayRate: Double?
+
+    public init(responseVariance: Double? = nil, jobsVariance: Double? = nil, waitDecayRate: Double? = nil) {
+        self.responseVariance = responseVariance
+        self.jobsVariance = jobsVariance
+        self.waitDecayRate = waitDecayRate
     }
 }
 
@@ -73,6 +94,8 @@ public struct Plan: Hashable, Sendable {
     public var meanWaitingTime: Double?
     /// Probability that an arriving job waits under JFFC.
     public var waitProbability: Double?
+    /// Variances, and the tail of the wait, under JFFC.
+    public var spread: ResponseSpread
     /// Why there are no means: set exactly when `λ ≥ ν`.
     public var unstable: String?
     public var dispatch: DispatchPlan
@@ -81,8 +104,8 @@ public struct Plan: Hashable, Sendable {
         modelName: String, demand: Demand, placementMethod: PlacementMethod, capacityParameter: Int?,
         tunedBy: TuningCriterion?, placement: Placement, spareServers: [ServerIndex], chains: [ServerChain],
         disjointChains: Int, totalCapacity: Int, totalServiceRate: Double, load: Double, loadTargetMet: Bool,
-        meanResponseTime: MeanResponse, meanWaitingTime: Double?, waitProbability: Double?, unstable: String?,
-        dispatch: DispatchPlan
+        meanResponseTime: MeanResponse, meanWaitingTime: Double?, waitProbability: Double?,
+        spread: ResponseSpread = ResponseSpread(), unstable: String?, dispatch: DispatchPlan
     ) {
         self.modelName = modelName
         self.demand = demand
@@ -100,6 +123,7 @@ public struct Plan: Hashable, Sendable {
         self.meanResponseTime = meanResponseTime
         self.meanWaitingTime = meanWaitingTime
         self.waitProbability = waitProbability
+        self.spread = spread
         self.unstable = unstable
         self.dispatch = dispatch
     }
