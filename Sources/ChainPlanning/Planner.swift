@@ -13,15 +13,23 @@ public struct PlanningOptions: Hashable, Sendable {
     /// Let tuning exceed the load target where that lowers its criterion.
     public var ignoreLoadTarget: Bool
     public var dispatch: DispatchRule
+    /// For the placement of PETALS.
+    public var petals: PetalsParameters
+    /// Mean tokens of an answer, for the placement of BPRR.
+    public var outputTokens: Double
 
     public init(
         placement: PlacementMethod = .gbpCR, capacity: Capacity = .tuned(by: .exact),
-        ignoreLoadTarget: Bool = false, dispatch: DispatchRule = .jffc
+        ignoreLoadTarget: Bool = false, dispatch: DispatchRule = .jffc,
+        petals: PetalsParameters = PetalsParameters(),
+        outputTokens: Double = BPRRPlacement.defaultOutputTokens
     ) {
         self.placement = placement
         self.capacity = capacity
         self.ignoreLoadTarget = ignoreLoadTarget
         self.dispatch = dispatch
+        self.petals = petals
+        self.outputTokens = outputTokens
     }
 }
 
@@ -30,7 +38,8 @@ public enum Planner {
     /// The plan for a cluster.
     ///
     /// Servers with a manual placement keep it under every method. Under `gbp-cr` the planner places the others around
-    /// them, under `whole-model` those that can hold the whole model do, and under `manual` the others stay spare.
+    /// them, under `whole-model` those that can hold the whole model do, under `petals` and `cg-bp` the others join after
+    /// them, and under `manual` the others stay spare.
     /// - Throws: `PlanningError` when there is no plan. A missed load target or `λ ≥ ν` is not an error: the plan says so.
     /// - Complexity: dominated by the cache allocation of each distinct placement, O(K·L²).
     public static func plan(
@@ -49,10 +58,10 @@ public enum Planner {
             composition = try fixed(cluster, cluster.manualPlacement)
         case .wholeModel:
             composition = try fixed(cluster, wholeModel(cluster))
-        case .petals, .cgBP:
-            throw .unsupported(
-                "placement \(options.placement.rawValue) is not available yet: use gbp-cr, manual or whole-model"
-            )
+        case .petals:
+            composition = try fixed(cluster, PetalsPlacement.placement(cluster, options.petals))
+        case .cgBP:
+            composition = try designed(cluster, options)
         }
         guard !composition.allocation.chains.isEmpty else {
             throw .noChain(firstMissingBlock: composition.allocation.firstMissingBlock ?? 1)
@@ -60,7 +69,9 @@ public enum Planner {
         for chain in composition.allocation.chains where !(chain.serviceTimeSeconds > 0) {
             throw .chainTakesNoTime(servers: chain.hops.map { cluster[$0.server].name })
         }
-        let usesCapacity = options.placement == .gbpCR && cluster.manualPlacement.ranges.contains(nil)
+        let usesCapacity =
+            options.placement == .cgBP
+            || options.placement == .gbpCR && cluster.manualPlacement.ranges.contains(nil)
         return PlanAssembly(cluster: cluster, options: options, composition: composition)
             .plan(capacityParameter: usesCapacity ? composition.capacityParameter : nil, tunedBy: tunedBy)
     }
@@ -100,6 +111,26 @@ public enum Planner {
             capacityParameter: 1, placement: placement,
             allocation: CacheAllocation(cluster, placement: placement), disjointChains: greedy.chains.count,
             reservedRateMet: false)
+    }
+
+    /// The placement of BPRR; a fixed capacity is its design load `|R|`.
+    private static func designed(
+        _ cluster: Cluster, _ options: PlanningOptions
+    ) throws(PlanningError) -> Composition {
+        var designLoad: Int?
+        if case .fixed(let capacity) = options.capacity {
+            guard capacity >= 1 else {
+                throw .invalidInput("the design load of cg-bp is \(capacity): give --capacity 1 or more")
+            }
+            designLoad = capacity
+        }
+        guard options.outputTokens > 0 else {
+            throw .invalidInput("cg-bp needs a positive number of output tokens")
+        }
+        let baseline = BPRRPlacement(cluster, designLoad: designLoad, outputTokens: options.outputTokens)
+        var composition = try fixed(cluster, baseline.placement)
+        composition.capacityParameter = baseline.designLoad
+        return composition
     }
 
     /// Every server that can hold all blocks and one job's caches does; the others keep what is fixed by hand.

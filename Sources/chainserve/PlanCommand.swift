@@ -7,6 +7,7 @@ import Foundation
 extension PlacementMethod: ExpressibleByArgument {}
 extension TuningCriterion: ExpressibleByArgument {}
 extension DispatchRule: ExpressibleByArgument {}
+extension PetalsParameters.Selection: ExpressibleByArgument {}
 
 /// `chainserve plan`: composes and prints the plan.
 struct PlanCommand: ParsableCommand {
@@ -45,6 +46,14 @@ struct PlanCommand: ParsableCommand {
 
     @Option(name: .long, help: "Which chain a job starts on.")
     var dispatch: DispatchRule = .jffc
+
+    @Option(name: .long, help: "How the placement of PETALS compares windows of blocks.")
+    var petalsSelect: PetalsParameters.Selection = .lexicographic
+
+    @Option(
+        name: .long,
+        help: "Seed of the random order in which PETALS servers join, instead of the file's order.")
+    var joinSeed: UInt64?
 
     @Flag(name: .long, help: "Check the exact mean by solving the queue itself, up to a million states.")
     var verify = false
@@ -87,6 +96,8 @@ struct PlanCommand: ParsableCommand {
         for note in clusterFile.notes(for: cluster) { CommandFailure.warn("note: \(note)") }
         if let arrivalRate { cluster.demand.arrivalRate = try DemandText.arrivalRate(arrivalRate) }
         if let loadTarget { cluster.demand.loadTarget = try DemandText.loadTarget(loadTarget) }
+        var options = options
+        if let tokens = clusterFile.demand.meanOutputTokens { options.outputTokens = tokens }
         return (cluster, try Planner.plan(cluster, options: options))
     }
 
@@ -99,6 +110,7 @@ struct PlanCommand: ParsableCommand {
     private var options: PlanningOptions {
         PlanningOptions(
             placement: placement, capacity: capacity.map { .fixed($0) } ?? .tuned(by: tune ?? .exact),
-            ignoreLoadTarget: ignoreLoadTarget, dispatch: dispatch)
+            ignoreLoadTarget: ignoreLoadTarget, dispatch: dispatch,
+            petals: PetalsParameters(selection: petalsSelect, joinSeed: joinSeed))
     }
 }
