@@ -20,7 +20,7 @@ struct PlanDecoder {
         "placement",
         "spare_servers", "chains", "disjoint_chains", "total_capacity", "total_service_rate", "load",
         "load_target_met", "mean_response_time", "mean_waiting_time", "wait_probability", "variance",
-        "wait_tail", "unstable", "dispatch",
+        "wait_tail", "unstable", "dispatch", "improvement",
     ]
 
     mutating func plan(_ document: DocumentNode) -> PlanJSON.Reading? {
@@ -70,7 +70,8 @@ struct PlanDecoder {
             disjointChains: disjoint, totalCapacity: capacity, totalServiceRate: rate, load: load,
             loadTargetMet: met,
             meanResponseTime: mean ?? MeanResponse(), meanWaitingTime: waiting, waitProbability: probability,
-            spread: spread, unstable: optionalText(top, "unstable"), dispatch: dispatch)
+            spread: spread, unstable: optionalText(top, "unstable"), dispatch: dispatch,
+            improvement: improvement(top))
         return PlanJSON.Reading(plan: plan, violations: violations)
     }
 
@@ -165,6 +166,15 @@ struct PlanDecoder {
             meanResponseTime: optionalNumber(fields, "mean_response_time"),
             meanWaitingTime: optionalNumber(fields, "mean_waiting_time"),
             waitProbability: optionalNumber(fields, "wait_probability"))
+    }
+
+    private mutating func improvement(_ top: Fields) -> PlanImprovement? {
+        guard let fields = object(top, "improvement"), let changes = integer(fields, "changes"),
+            let evaluations = integer(fields, "evaluations")
+        else { return nil }
+        return PlanImprovement(
+            meanResponseTimeBefore: optionalNumber(fields, "mean_response_time_before"), changes: changes,
+            evaluations: evaluations)
     }
 
     // MARK: Values

@@ -34,6 +34,13 @@ public enum PlanJSON {
             ("wait_probability", .optional(plan.dispatch.waitProbability)),
         ]
         entries.append(("dispatch", .object(dispatch)))
+        if let gain = plan.improvement {
+            let values: [(key: String, value: JSONText)] = [
+                ("mean_response_time_before", .optional(gain.meanResponseTimeBefore)),
+                ("changes", .integer(gain.changes)), ("evaluations", .integer(gain.evaluations)),
+            ]
+            entries.append(("improvement", .object(values)))
+        }
         return .object(entries)
     }
 

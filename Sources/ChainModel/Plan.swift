@@ -61,6 +61,22 @@ public struct DispatchPlan: Hashable, Sendable {
     }
 }
 
+/// What was gained on the plain placement by using spare servers and by local search.
+public struct PlanImprovement: Hashable, Sendable {
+    /// Exact mean response time of the plain placement, seconds; `nil` when it has no steady state.
+    public var meanResponseTimeBefore: Double?
+    /// Changes of the placement.
+    public var changes: Int
+    /// Placements tried.
+    public var evaluations: Int
+
+    public init(meanResponseTimeBefore: Double?, changes: Int, evaluations: Int) {
+        self.meanResponseTimeBefore = meanResponseTimeBefore
+        self.changes = changes
+        self.evaluations = evaluations
+    }
+}
+
 /// A composition: which blocks each server hosts, the chains over them, and what is predicted of it.
 ///
 /// Positions (`ServerIndex`) refer to the cluster that the plan was made for.
@@ -99,13 +115,16 @@ public struct Plan: Hashable, Sendable {
     /// Why there are no means: set exactly when `λ ≥ ν`.
     public var unstable: String?
     public var dispatch: DispatchPlan
+    /// `nil` for a plain placement.
+    public var improvement: PlanImprovement?
 
     public init(
         modelName: String, demand: Demand, placementMethod: PlacementMethod, capacityParameter: Int?,
         tunedBy: TuningCriterion?, placement: Placement, spareServers: [ServerIndex], chains: [ServerChain],
         disjointChains: Int, totalCapacity: Int, totalServiceRate: Double, load: Double, loadTargetMet: Bool,
         meanResponseTime: MeanResponse, meanWaitingTime: Double?, waitProbability: Double?,
-        spread: ResponseSpread = ResponseSpread(), unstable: String?, dispatch: DispatchPlan
+        spread: ResponseSpread = ResponseSpread(), unstable: String?, dispatch: DispatchPlan,
+        improvement: PlanImprovement? = nil
     ) {
         self.modelName = modelName
         self.demand = demand
@@ -126,6 +145,7 @@ public struct Plan: Hashable, Sendable {
         self.spread = spread
         self.unstable = unstable
         self.dispatch = dispatch
+        self.improvement = improvement
     }
 
     public subscript(chain: ChainIndex) -> ServerChain { chains[chain.rawValue] }

@@ -13,6 +13,10 @@ public struct PlanningOptions: Hashable, Sendable {
     /// Let tuning exceed the load target where that lowers its criterion.
     public var ignoreLoadTarget: Bool
     public var dispatch: DispatchRule
+    /// Put servers that Algorithm 1 leaves unused to work where that lowers the exact mean.
+    public var useAllServers: Bool
+    /// Improve on Algorithm 1 by local search.
+    public var improve: Bool
     /// For the placement of PETALS.
     public var petals: PetalsParameters
     /// Mean tokens of an answer, for the placement of BPRR.
@@ -21,6 +25,7 @@ public struct PlanningOptions: Hashable, Sendable {
     public init(
         placement: PlacementMethod = .gbpCR, capacity: Capacity = .tuned(by: .exact),
         ignoreLoadTarget: Bool = false, dispatch: DispatchRule = .jffc,
+        useAllServers: Bool = false, improve: Bool = false,
         petals: PetalsParameters = PetalsParameters(),
         outputTokens: Double = BPRRPlacement.defaultOutputTokens
     ) {
@@ -28,6 +33,8 @@ public struct PlanningOptions: Hashable, Sendable {
         self.capacity = capacity
         self.ignoreLoadTarget = ignoreLoadTarget
         self.dispatch = dispatch
+        self.useAllServers = useAllServers
+        self.improve = improve
         self.petals = petals
         self.outputTokens = outputTokens
     }
@@ -46,7 +53,12 @@ public enum Planner {
         _ cluster: Cluster, options: PlanningOptions = PlanningOptions()
     ) throws(PlanningError) -> Plan {
         try validate(cluster)
-        let composition: Composition
+        if options.useAllServers || options.improve, options.placement != .gbpCR {
+            throw .invalidInput(
+                "--use-all-servers and --improve go with --placement gbp-cr, not \(options.placement.rawValue)"
+            )
+        }
+        var composition: Composition
         var tunedBy: TuningCriterion?
         switch options.placement {
         case .gbpCR where cluster.manualPlacement.ranges.contains(nil):
@@ -69,11 +81,34 @@ public enum Planner {
         for chain in composition.allocation.chains where !(chain.serviceTimeSeconds > 0) {
             throw .chainTakesNoTime(servers: chain.hops.map { cluster[$0.server].name })
         }
+        let gain = improve(&composition, cluster, options)
         let usesCapacity =
             options.placement == .cgBP
             || options.placement == .gbpCR && cluster.manualPlacement.ranges.contains(nil)
-        return PlanAssembly(cluster: cluster, options: options, composition: composition)
+        var plan = PlanAssembly(cluster: cluster, options: options, composition: composition)
             .plan(capacityParameter: usesCapacity ? composition.capacityParameter : nil, tunedBy: tunedBy)
+        plan.improvement = gain
+        return plan
+    }
+
+    /// Spare servers and local search, where asked for, with what they start from.
+    private static func improve(
+        _ composition: inout Composition, _ cluster: Cluster, _ options: PlanningOptions
+    ) -> PlanImprovement? {
+        guard options.useAllServers || options.improve else { return nil }
+        let search = PlacementImprovement(cluster, composition, ignoreLoadTarget: options.ignoreLoadTarget)
+        guard var search else { return nil }
+        let before = ExactAnalysis(
+            ParallelChains(composition.allocation.chains), arrivalRate: cluster.demand.arrivalRate)
+        if options.useAllServers { search.useSpares() }
+        if options.improve { search.improve(usingSpares: options.useAllServers) }
+        if search.changes > 0 {
+            composition = search.composition
+            composition.disjointChains = disjointChains(cluster, composition.placement)
+        }
+        return PlanImprovement(
+            meanResponseTimeBefore: before?.meanResponseTime, changes: search.changes,
+            evaluations: search.evaluations)
     }
 
     private static func greedy(
@@ -103,14 +138,18 @@ public enum Planner {
     /// Chains over a placement that does not depend on `c`.
     private static func fixed(_ cluster: Cluster, _ placement: Placement) throws(PlanningError) -> Composition
     {
+        Composition(
+            capacityParameter: 1, placement: placement,
+            allocation: CacheAllocation(cluster, placement: placement),
+            disjointChains: disjointChains(cluster, placement), reservedRateMet: false)
+    }
+
+    /// Chains of a placement that share no server and hold a job each.
+    private static func disjointChains(_ cluster: Cluster, _ placement: Placement) -> Int {
         var pinned = cluster
         pinned.manualPlacement = placement
         let none = [Int](repeating: 0, count: cluster.servers.count)
-        let greedy = GreedyPlacement(pinned, counts: none, capacity: 1)
-        return Composition(
-            capacityParameter: 1, placement: placement,
-            allocation: CacheAllocation(cluster, placement: placement), disjointChains: greedy.chains.count,
-            reservedRateMet: false)
+        return GreedyPlacement(pinned, counts: none, capacity: 1).chains.count
     }
 
     /// The placement of BPRR; a fixed capacity is its design load `|R|`.

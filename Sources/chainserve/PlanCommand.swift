@@ -47,6 +47,12 @@ struct PlanCommand: ParsableCommand {
     @Option(name: .long, help: "Which chain a job starts on.")
     var dispatch: DispatchRule = .jffc
 
+    @Flag(name: .long, help: "Put servers left unused to work where that lowers the exact mean.")
+    var useAllServers = false
+
+    @Flag(name: .long, help: "Improve the placement by moving, resizing and swapping servers.")
+    var improve = false
+
     @Option(name: .long, help: "How the placement of PETALS compares windows of blocks.")
     var petalsSelect: PetalsParameters.Selection = .lexicographic
 
@@ -111,6 +117,7 @@ struct PlanCommand: ParsableCommand {
         PlanningOptions(
             placement: placement, capacity: capacity.map { .fixed($0) } ?? .tuned(by: tune ?? .exact),
             ignoreLoadTarget: ignoreLoadTarget, dispatch: dispatch,
+            useAllServers: useAllServers, improve: improve,
             petals: PetalsParameters(selection: petalsSelect, joinSeed: joinSeed))
     }
 }

@@ -46,7 +46,8 @@ private let plan: Plan = {
         spread: ResponseSpread(responseVariance: 0.36, jobsVariance: 0.18, waitDecayRate: 8), unstable: nil,
         dispatch: DispatchPlan(
             rule: .jffcWait, thresholds: [1, 2], meanResponseTime: 1 / 3, meanWaitingTime: 0.1,
-            waitProbability: 0.25))
+            waitProbability: 0.25),
+        improvement: PlanImprovement(meanResponseTimeBefore: 0.7, changes: 2, evaluations: 31))
 }()
 
 @Suite struct PlanJSONTests {
