@@ -2,7 +2,7 @@ import ChainModel
 
 extension SparseChain {
     /// Means of a distribution over the states, with the geometric tail above the last.
-    func solution(_ weights: [Double], residual: Double, cycles: Int) -> Solution {
+    func solution(_ weights: [Double], residual: Double, sweeps: Int) -> Solution {
         let slots = capacities.reduce(0, +)
         var totalRate = 0.0
         for (rate, capacity) in zip(rates, capacities) { totalRate += rate * Double(capacity) }
@@ -34,7 +34,7 @@ extension SparseChain {
         return Solution(
             meanJobs: mean, jobsVariance: sums.squares / sums.total - mean * mean,
             meanWaiting: sums.waiting / sums.total, waitProbability: sums.waits / sums.total,
-            residual: residual, cycles: cycles, stateCount: stateCount)
+            residual: residual, sweeps: sweeps, stateCount: stateCount)
     }
 
     private struct Sums {

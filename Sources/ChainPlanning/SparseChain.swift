@@ -1,4 +1,5 @@
 import ChainModel
+import RealModule
 
 /// The queue itself as a Markov chain, solved iteratively: a check of `ExactAnalysis` that shares no formula with it.
 ///
@@ -8,7 +9,7 @@ import ChainModel
 ///
 /// Gauss–Seidel sweeps, each followed by aggregation over one chain's `z_l`, slowest chain first, or over `q` (Koury,
 /// McAllister and Stewart 1984): both move by one, so cut equations say how to rescale their marginals. All numbers stay
-/// positive. One cycle aggregates over each once.
+/// positive. With too few sweeps between them the aggregations can undo each other, so their number grows when needed.
 public struct SparseChain: Sendable {
     /// What a solution says, with how well it solves the balance equations.
     public struct Solution: Hashable, Sendable {
@@ -22,19 +23,22 @@ public struct SparseChain: Sendable {
         public var waitProbability: Double
         /// `‖πQ‖₁` over the largest rate out of a state.
         public var residual: Double
-        /// Cycles of sweeps taken.
-        public var cycles: Int
+        /// Sweeps over all states.
+        public var sweeps: Int
         public var stateCount: Int
     }
 
-    /// Cycles after which the iteration ends, whatever the residual.
-    public static let mostCycles = 4000
+    /// Sweeps after which the iteration ends, whatever the residual.
+    public static let mostSweeps = 20_000
+    /// Sweeps before an aggregation at most; doubled from one whenever the residual falls by less than three quarters.
+    private static let mostSmoothing = 64
 
     let rates: [Double]
     let capacities: [Int]
     let arrivalRate: Double
     let levels: [Level]
-    let stateCount: Int
+    /// States kept: `Σ_q ∏ (c_l + 1)` over the chains that are not full at level `q`.
+    public let stateCount: Int
 
     /// The states with `q` jobs waiting: chains before `firstFree` are full.
     struct Level {
@@ -83,26 +87,26 @@ public struct SparseChain: Sendable {
         stateCount = total
     }
 
-    /// Cycles until the residual is below `tolerance` or no longer falls.
-    /// - Complexity: O(states·K²) for each cycle.
+    /// Sweeps until the residual is below `tolerance`, or only rounding is left.
+    /// - Complexity: O(states·K) for each sweep.
     public func solve(tolerance: Double = 1e-13) -> Solution {
-        var weights = [Double](repeating: 1 / Double(stateCount), count: stateCount)
-        var cycles = 0
+        var weights = start()
+        var sweeps = 0
         var residual = Double.infinity
-        var stalled = 0
-        while cycles < Self.mostCycles, residual > tolerance, stalled < 8 {
-            cycles += 2
+        var smoothing = 1
+        while sweeps < Self.mostSweeps, residual > tolerance {
             let now = weights.withUnsafeMutableBufferPointer { buffer in
-                for _ in 0..<2 {
-                    if levels.count > 1 { sweep(buffer, aggregating: nil) }
-                    for chain in rates.indices.reversed() { sweep(buffer, aggregating: chain) }
-                }
+                for _ in 0..<2 { sweeps += cycle(buffer, smoothing: smoothing) }
                 return self.residual(buffer)
             }
-            stalled = now < residual * 0.9 ? 0 : stalled + 1
-            residual = min(residual, now)
+            if now > residual / 4 {
+                // Rounding is all that is left, or the aggregations act on weights that are too rough.
+                if now < 64 * tolerance, smoothing >= Self.mostSmoothing { break }
+                smoothing = min(Self.mostSmoothing, 2 * smoothing)
+            }
+            residual = now
         }
-        return solution(weights, residual: residual, cycles: cycles)
+        return solution(weights, residual: residual, sweeps: sweeps)
     }
 
     // MARK: States
@@ -185,8 +189,53 @@ public struct SparseChain: Sendable {
 
     // MARK: Iteration
 
-    /// Gauss–Seidel from the last state to the first, so that what departures bring is new already, and then the marginal of
-    /// one chain's `z_l`, or of `q` for `chain == nil`, rescaled so that its cut equations hold.
+    /// Weights to start from: each chain as Erlang's loss system, offered what the one before turns away as if it were Poisson.
+    private func start() -> [Double] {
+        var marginals: [[Double]] = []
+        var offered = arrivalRate
+        for (rate, capacity) in zip(rates, capacities) {
+            var logs = [0.0]
+            for busy in 1...capacity {
+                logs.append(logs[busy - 1] + Double.log(offered / rate / Double(busy)))
+            }
+            let largest = logs.max() ?? 0
+            let sum = logs.reduce(0) { $0 + Double.exp($1 - largest) }
+            marginals.append(logs.map { $0 - largest - Double.log(sum) })
+            offered *= max(1e-12, Double.exp(logs[capacity] - largest) / sum)
+        }
+        var weights = [Double](repeating: 0, count: stateCount)
+        var total = 0.0
+        weights.withUnsafeMutableBufferPointer { buffer in
+            forEachState(descending: false) { level, state, busy in
+                var sum = -Double(level)
+                for chain in levels[level].firstFree..<rates.count { sum += marginals[chain][busy[chain]] }
+                buffer[state] = Double.exp(max(-600, sum))
+                total += buffer[state]
+            }
+        }
+        return weights.map { $0 / total }
+    }
+
+    /// Aggregates over `q` and every chain, slowest first, each after some sweeps. Returns how many.
+    private func cycle(_ weights: UnsafeMutableBufferPointer<Double>, smoothing: Int) -> Int {
+        let chains: [Int?] = (levels.count > 1 ? [nil] : []) + rates.indices.reversed().map { $0 }
+        for chain in chains {
+            for _ in 1..<smoothing { sweep(weights) }
+            sweep(weights, aggregating: chain)
+        }
+        return chains.count * smoothing
+    }
+
+    /// Gauss–Seidel from the last state to the first, so that what departures bring is new already.
+    private func sweep(_ weights: UnsafeMutableBufferPointer<Double>) {
+        forEachState(descending: true) { level, state, busy in
+            let (flow, out) = balance(weights, level: level, state: state, busy: busy)
+            weights[state] = flow / out
+        }
+    }
+
+    /// One more sweep, after which the marginal of one chain's `z_l`, or of `q` for `chain == nil`, is rescaled so that
+    /// its cut equations hold.
     private func sweep(_ weights: UnsafeMutableBufferPointer<Double>, aggregating chain: Int?) {
         var marginal = Marginal(size: chain.map { capacities[$0] + 1 } ?? levels.count)
         forEachState(descending: true) { number, state, busy in
@@ -243,13 +292,20 @@ private struct Marginal {
 
     /// What to multiply the states of each value by, so that this holds and the sum is one.
     var factors: [Double] {
-        var factors = [1.0]
-        var total = mass[0]
+        // As logarithms: over hundreds of values the products leave every range.
+        var logs = [0.0]
         for value in 1..<max(1, mass.count) {
-            let factor = down[value] > 0 ? factors[value - 1] * up[value - 1] / down[value] : 1
-            factors.append(factor)
-            total += factor * mass[value]
+            let moves = up[value - 1] > 0 && down[value] > 0
+            logs.append(logs[value - 1] + (moves ? Double.log(up[value - 1] / down[value]) : 0))
         }
-        return factors.map { $0 / total }
+        var largest = -Double.infinity
+        for (value, log) in logs.enumerated() where mass[value] > 0 {
+            largest = max(largest, log + Double.log(mass[value]))
+        }
+        var total = 0.0
+        for (value, log) in logs.enumerated() where mass[value] > 0 {
+            total += Double.exp(min(600, log - largest)) * mass[value]
+        }
+        return logs.indices.map { mass[$0] > 0 ? Double.exp(min(600, logs[$0] - largest)) / total : 1 }
     }
 }
