@@ -2,8 +2,8 @@ import ChainModel
 
 /// Every placement of a small pool, and every chain over one: for optima by exhaustion.
 public enum ExhaustivePlacements {
-    /// Calls `visit` with each placement in which every server hosts nothing or any range that its memory holds with one
-    /// job's caches. Servers fixed by hand keep their range.
+    /// Calls `visit` with each placement in which every server hosts nothing or any range that its memory
+    /// holds with one job's caches. Servers fixed by hand keep their range.
     /// - Complexity: `∏_j (1 + m_j·(L − (m_j − 1)/2))` placements for the largest `m_j`: a handful of servers and blocks.
     public static func forEach(_ cluster: Cluster, _ visit: (Placement) -> Void) {
         var placement = cluster.manualPlacement
@@ -41,7 +41,8 @@ public enum ExhaustivePlacements {
         return count
     }
 
-    /// Every chain over a placement that could hold a job on its own, from fastest to slowest; ties in the order found.
+    /// Every chain over a placement that could hold a job on its own, from fastest to slowest; ties in the
+    /// order found.
     /// - Complexity: exponential in the length of a chain.
     public static func chains(_ cluster: Cluster, _ placement: Placement) -> [ServerChain] {
         var chains: [ServerChain] = []

@@ -8,8 +8,8 @@
 
 /// HiGHS, loaded when it is needed: ChainServe builds and runs without it.
 ///
-/// The functions of `highs_c_api.h` that are used, with `HighsInt` of 32 bits. The library stays loaded; each call makes
-/// and destroys its own instance.
+/// The functions of `highs_c_api.h` that are used, with `HighsInt` of 32 bits. The library stays loaded; each
+/// call makes and destroys its own instance.
 public struct HighsSolver: Sendable {
     private typealias Create = @convention(c) @Sendable () -> UnsafeMutableRawPointer?
     private typealias Destroy = @convention(c) @Sendable (UnsafeMutableRawPointer?) -> Void

@@ -3,11 +3,11 @@ import ChainPlanning
 
 /// The best placement of a small pool, by trying every one.
 public struct JointOptimum: Hashable, Sendable {
-    /// Least exact mean response time of JFFC over the chains that GCA finds on any placement, seconds; `nil` when no
-    /// placement has a steady state.
+    /// Least exact mean response time of JFFC over the chains that GCA finds on any placement, seconds; `nil`
+    /// when no placement has a steady state.
     public var leastMean: Double?
-    /// Fewest concurrent jobs that carry the load over all chains of any placement (eq. 5, jointly); `nil` when none can,
-    /// or without a solver.
+    /// Fewest concurrent jobs that carry the load over all chains of any placement (eq. 5, jointly); `nil`
+    /// when none can, or without a solver.
     public var fewestJobs: Int?
     public var placements = 0
 

@@ -1,8 +1,10 @@
 import ChainModel
 
-/// The fewest concurrent jobs that carry the load over given chains (eq. 5): the optimum that GCA is measured against.
+/// The fewest concurrent jobs that carry the load over given chains (eq. 5): the optimum that GCA is measured
+/// against.
 ///
-/// Minimise `Σ c_k` subject to `Σ c_k μ_k ≥ λ/ρ̄` and, for each server `j`, `Σ_k c_k·m_kj ≤ M̃_j`, `c_k` whole.
+/// Minimise `Σ c_k` subject to `Σ c_k μ_k ≥ λ/ρ̄` and, for each server `j`, `Σ_k c_k·m_kj ≤ M̃_j`, `c_k`
+/// whole.
 public struct SlotProgram: Sendable {
     private let chains: [ServerChain]
     /// `λ/ρ̄`, 1/s.
@@ -49,7 +51,8 @@ public struct SlotProgram: Sendable {
         try solver.solve(program, relaxed: true)?.objective
     }
 
-    /// What GCA's capacities need: the fastest slots first until the rate is reached; `nil` when they do not reach it.
+    /// What GCA's capacities need: the fastest slots first until the rate is reached; `nil` when they do not
+    /// reach it.
     public var greedyJobs: Int? {
         var missing = requiredRate * (1 - Self.rounding)
         var jobs = 0

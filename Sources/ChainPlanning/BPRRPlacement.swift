@@ -2,9 +2,10 @@ import ChainModel
 
 /// The block placement of BPRR, CG-BP: every block is to be held for `R` jobs at once, fast servers first.
 ///
-/// With `m_j = min(⌊M_j/(s_m + s_c·R)⌋, L)` and `t̃_j = t_j/m_j` the time of a token for each block, servers are taken in
-/// increasing `t̃_j`. While some block is held for fewer than `R` jobs the server takes the window, among those with such a
-/// block, of the largest weight; after that the one whose blocks are held for the fewest. Ranges fixed by hand come first.
+/// With `m_j = min(⌊M_j/(s_m + s_c·R)⌋, L)` and `t̃_j = t_j/m_j` the time of a token for each block, servers
+/// are taken in increasing `t̃_j`. While some block is held for fewer than `R` jobs the server takes the
+/// window, among those with such a block, of the largest weight; after that the one whose blocks are held for
+/// the fewest. Ranges fixed by hand come first.
 public struct BPRRPlacement: Sendable {
     /// Jobs that the placement is to carry at once: `|R|`.
     public let designLoad: Int
@@ -26,8 +27,8 @@ public struct BPRRPlacement: Sendable {
         placement = builder.place()
     }
 
-    /// `|R| = min(round(λT + √(λT)), ⌊(ΣM − s_m(L + J))/(s_c(L + J))⌋)`, at least 1, with `T` the delay of a job on the fastest
-    /// chain of the placement for one job.
+    /// `|R| = min(round(λT + √(λT)), ⌊(ΣM − s_m(L + J))/(s_c(L + J))⌋)`, at least 1, with `T` the delay of a
+    /// job on the fastest chain of the placement for one job.
     static func designLoad(_ cluster: Cluster, outputTokens: Double) -> Int {
         var builder = Builder(cluster, designLoad: 1, outputTokens: outputTokens)
         var graph = BoundaryGraph(cluster, placement: builder.place())

@@ -3,10 +3,10 @@ import RealModule
 
 /// Exact figures of JFFC, or of waiting for faster chains by thresholds, at any size.
 ///
-/// Without a queue the chains are an ordered hunting group: chain 1 is offered the arrivals, chain 2 what overflows from
-/// chain 1, and so on (Palm 1943). The overflow of each is a renewal process whose Laplace transform follows from that
-/// of its input by recursion; the queue adds a geometric tail. Poisson arrivals `λ`, exponential sizes, no preemption,
-/// one FIFO queue.
+/// Without a queue the chains are an ordered hunting group: chain 1 is offered the arrivals, chain 2 what
+/// overflows from chain 1, and so on (Palm 1943). The overflow of each is a renewal process whose Laplace
+/// transform follows from that of its input by recursion; the queue adds a geometric tail. Poisson arrivals
+/// `λ`, exponential sizes, no preemption, one FIFO queue.
 public struct ExactAnalysis: Hashable, Sendable {
     /// Variances, known under JFFC.
     public struct Variances: Hashable, Sendable {
@@ -77,7 +77,8 @@ public struct ExactAnalysis: Hashable, Sendable {
         waitProbability * Double.exp(-waitDecayRate * max(0, seconds))
     }
 
-    /// Time that the wait stays below with the given probability under JFFC, seconds; 0 when fewer jobs wait at all.
+    /// Time that the wait stays below with the given probability under JFFC, seconds; 0 when fewer jobs wait
+    /// at all.
     public func waitQuantile(_ probability: Double) -> Double {
         let beyond = 1 - probability
         guard beyond > 0 else { return .infinity }

@@ -15,8 +15,8 @@ public struct PetalsParameters: Hashable, Sendable {
     public var blockSize: ByteCount?
     /// Attention cache that PETALS sets aside for each block; `nil`: two jobs' caches.
     public var cacheSize: ByteCount?
-    /// Memory kept for gradients; `nil`: in proportion to the cache of a block, as both grow with the hidden size (2 GiB
-    /// for BLOOM-176B).
+    /// Memory kept for gradients; `nil`: in proportion to the cache of a block, as both grow with the hidden
+    /// size (2 GiB for BLOOM-176B).
     public var reserve: ByteCount?
     /// Most blocks by server; `nil` sets no limit.
     public var blockLimits: [Int]?
@@ -40,10 +40,11 @@ public struct PetalsParameters: Hashable, Sendable {
     }
 }
 
-/// The block selection of PETALS: servers join one after the other, and each serves the stretch of blocks that is worst off.
+/// The block selection of PETALS: servers join one after the other, and each serves the stretch of blocks
+/// that is worst off.
 ///
-/// A server of `m_j` blocks advertises `min(F_j/((1 + m_j)/2), N_j)` requests per second for each of them. Ranges fixed by
-/// hand are there before anyone joins.
+/// A server of `m_j` blocks advertises `min(F_j/((1 + m_j)/2), N_j)` requests per second for each of them.
+/// Ranges fixed by hand are there before anyone joins.
 public enum PetalsPlacement {
     /// - Complexity: O(J·L·m log m), by sum O(J·L·m).
     public static func placement(_ cluster: Cluster, _ parameters: PetalsParameters) -> Placement {
@@ -88,8 +89,8 @@ public enum PetalsPlacement {
         ByteCount(Int((Double(cache.rawValue) / 234_881_024 * 2_147_483_648).rounded()))
     }
 
-    /// Forward passes and network transfers per second. Where not every server advertises them, one forward pass takes a
-    /// block's time and the network is no limit: what is compared is the servers' ratio.
+    /// Forward passes and network transfers per second. Where not every server advertises them, one forward
+    /// pass takes a block's time and the network is no limit: what is compared is the servers' ratio.
     private static func advertisedRates(_ cluster: Cluster) -> [(forward: Double, network: Double)] {
         let advertised = cluster.servers.compactMap(\.advertisedRates)
         if advertised.count == cluster.servers.count {

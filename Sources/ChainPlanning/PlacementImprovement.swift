@@ -1,10 +1,12 @@
 import ChainModel
 
-/// Local search on a placement: moves, resizes, swaps, drops and adds servers while that lowers the exact mean.
+/// Local search on a placement: moves, resizes, swaps, drops and adds servers while that lowers the exact
+/// mean.
 ///
-/// Each candidate is judged by the chains that the cache allocation finds on it (Algorithm 2). A change is taken at once
-/// when it improves; the search ends when a whole round brings nothing, or after a bounded number of allocations.
-/// Servers fixed by hand stay as they are. Ties and the order of the changes: servers in the order of the cluster.
+/// Each candidate is judged by the chains that the cache allocation finds on it (Algorithm 2). A change is
+/// taken at once when it improves; the search ends when a whole round brings nothing, or after a bounded
+/// number of allocations. Servers fixed by hand stay as they are. Ties and the order of the changes: servers
+/// in the order of the cluster.
 struct PlacementImprovement {
     private let cluster: Cluster
     private let ignoreLoadTarget: Bool
@@ -33,8 +35,8 @@ struct PlacementImprovement {
 
     // MARK: Spare servers
 
-    /// Puts spare servers to work: first all at once as Algorithm 1 would go on placing them, for every `c`; then one by
-    /// one where each lowers the mean most.
+    /// Puts spare servers to work: first all at once as Algorithm 1 would go on placing them, for every `c`;
+    /// then one by one where each lowers the mean most.
     mutating func useSpares() {
         let composer = Composer(cluster)
         composer.forEachFullPlacement { placement in
@@ -114,8 +116,9 @@ struct PlacementImprovement {
         return min(cluster.model.blockCount, cluster.blockMemory(of: server).wholeUnits(of: each))
     }
 
-    /// Ranges worth trying for a server: of its present size, one more and one less, the most that fit and what is
-    /// reserved for `c` jobs; starting where others end, ending where others start, or next to where it is.
+    /// Ranges worth trying for a server: of its present size, one more and one less, the most that fit and
+    /// what is reserved for `c` jobs; starting where others end, ending where others start, or next to where
+    /// it is.
     private func ranges(for server: ServerIndex) -> [BlockRange] {
         let blockCount = cluster.model.blockCount
         let largest = largestCount(server)

@@ -1,7 +1,7 @@
 import ChainModel
 
-/// What a placement achieves, smaller is better: first whether it meets the load target, or has a steady state at all;
-/// then the exact mean response time under JFFC.
+/// What a placement achieves, smaller is better: first whether it meets the load target, or has a steady
+/// state at all; then the exact mean response time under JFFC.
 struct PlacementScore: Comparable {
     /// 0 meets the load target, 1 has a steady state, 2 has none.
     var grade: Int

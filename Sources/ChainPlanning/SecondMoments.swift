@@ -3,8 +3,8 @@ import RealModule
 
 /// Second moments of the loss system, gathered while the overflow recursion runs.
 ///
-/// `z_l` counts the busy slots of chain `l`. From the balance of `z_l²` and of `z_l·z_k` (`k < l`), with `a_l` the flow that
-/// chain `l` accepts and `o_l` what it passes on:
+/// `z_l` counts the busy slots of chain `l`. From the balance of `z_l²` and of `z_l·z_k` (`k < l`), with
+/// `a_l` the flow that chain `l` accepts and `o_l` what it passes on:
 ///
 ///     μ_l·E z_l² = a_l/ψ_{l−1}(μ_l) − o_l c_l + a_l
 ///     (μ_l + μ_k)·E z_l z_k = a_l·[1/ψ_{k−1}(μ_l) − 1/ψ_k(μ_l) + c_k]

@@ -1,15 +1,18 @@
 import ChainModel
 import RealModule
 
-/// The queue itself as a Markov chain, solved iteratively: a check of `ExactAnalysis` that shares no formula with it.
+/// The queue itself as a Markov chain, solved iteratively: a check of `ExactAnalysis` that shares no formula
+/// with it.
 ///
-/// States are `(q, z_1 … z_K)`: `q` jobs wait, `z_l` slots of chain `l` are busy. With thresholds `n_l`, chains with
-/// `n_l ≤ q` are full, so level `q` holds the others' `∏ (c_l + 1)` states; under JFFC there is one level. Above the full
-/// state of the last level, `q = n_K − 1`, the queue is geometric with ratio `ρ`, by the cut between `n` and `n + 1` jobs.
+/// States are `(q, z_1 … z_K)`: `q` jobs wait, `z_l` slots of chain `l` are busy. With thresholds `n_l`,
+/// chains with `n_l ≤ q` are full, so level `q` holds the others' `∏ (c_l + 1)` states; under JFFC there is
+/// one level. Above the full state of the last level, `q = n_K − 1`, the queue is geometric with ratio `ρ`,
+/// by the cut between `n` and `n + 1` jobs.
 ///
-/// Gauss–Seidel sweeps, each followed by aggregation over one chain's `z_l`, slowest chain first, or over `q` (Koury,
-/// McAllister and Stewart 1984): both move by one, so cut equations say how to rescale their marginals. All numbers stay
-/// positive. With too few sweeps between them the aggregations can undo each other, so their number grows when needed.
+/// Gauss–Seidel sweeps, each followed by aggregation over one chain's `z_l`, slowest chain first, or over `q`
+/// (Koury, McAllister and Stewart 1984): both move by one, so cut equations say how to rescale their
+/// marginals. All numbers stay positive. With too few sweeps between them the aggregations can undo each
+/// other, so their number grows when needed.
 public struct SparseChain: Sendable {
     /// What a solution says, with how well it solves the balance equations.
     public struct Solution: Hashable, Sendable {
@@ -30,7 +33,8 @@ public struct SparseChain: Sendable {
 
     /// Sweeps after which the iteration ends, whatever the residual.
     public static let mostSweeps = 20_000
-    /// Sweeps before an aggregation at most; doubled from one whenever the residual falls by less than three quarters.
+    /// Sweeps before an aggregation at most; doubled from one whenever the residual falls by less than three
+    /// quarters.
     private static let mostSmoothing = 64
 
     let rates: [Double]
@@ -189,7 +193,8 @@ public struct SparseChain: Sendable {
 
     // MARK: Iteration
 
-    /// Weights to start from: each chain as Erlang's loss system, offered what the one before turns away as if it were Poisson.
+    /// Weights to start from: each chain as Erlang's loss system, offered what the one before turns away as
+    /// if it were Poisson.
     private func start() -> [Double] {
         var marginals: [[Double]] = []
         var offered = arrivalRate
@@ -234,8 +239,8 @@ public struct SparseChain: Sendable {
         }
     }
 
-    /// One more sweep, after which the marginal of one chain's `z_l`, or of `q` for `chain == nil`, is rescaled so that
-    /// its cut equations hold.
+    /// One more sweep, after which the marginal of one chain's `z_l`, or of `q` for `chain == nil`, is
+    /// rescaled so that its cut equations hold.
     private func sweep(_ weights: UnsafeMutableBufferPointer<Double>, aggregating chain: Int?) {
         var marginal = Marginal(size: chain.map { capacities[$0] + 1 } ?? levels.count)
         forEachState(descending: true) { number, state, busy in

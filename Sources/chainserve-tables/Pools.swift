@@ -16,8 +16,9 @@ struct Generator: RandomNumberGenerator {
 
 /// The pools that the tables are over.
 enum Pools {
-    /// The paper's setting: BLOOM-176B on `count` servers of which `⌊share·count⌋` are large, at random anchors, one more
-    /// the orchestrator's. Times of its section 4: 109 and 175 ms for a block of a job, 50 ms and 20 round trips a job.
+    /// The paper's setting: BLOOM-176B on `count` servers of which `⌊share·count⌋` are large, at random
+    /// anchors, one more the orchestrator's. Times of its section 4: 109 and 175 ms for a block of a job, 50
+    /// ms and 20 round trips a job.
     static func paper(
         _ network: RoundTrips, count: Int, share: Double, rate: Double, using generator: inout Generator
     ) -> Cluster {

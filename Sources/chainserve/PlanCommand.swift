@@ -91,6 +91,9 @@ struct PlanCommand: ParsableCommand {
             stateLimit: 100_000)
         guard let queue else { return "not verified: the queue has more than 100,000 states" }
         let solution = queue.solve()
+        guard solution.residual < 1e-9 else {
+            return "not verified: the solver did not converge (residual \(solution.residual))"
+        }
         let mean = solution.meanJobs / rate
         let difference = (mean - exact).magnitude / exact
         return "verified: \(solution.stateCount) states solved, mean response \(mean) s, relative difference "

@@ -55,7 +55,7 @@ private let solver = try? HighsSolver()
     @Test(.enabled(if: solver != nil, "HiGHS is not installed: skipped"))
     func knapsack() throws {
         let solver = try #require(solver)
-        // min x + y, 3x + 2y ≥ 7, x ≤ 1: (1, 2); relaxed (1, 2) too; with x ≤ 2 rather (1, 2) or (2, 1): 3, relaxed 7/3.
+        // min x + y, 3x + 2y ≥ 7, x ≤ 3: 3 at (1, 2) or (2, 1), relaxed 7/3.
         let rows = [
             IntegerProgram.Row(lower: 7, upper: .infinity, columns: [0, 1], coefficients: [3, 2]),
             IntegerProgram.Row(lower: 0, upper: 6, columns: [0], coefficients: [2]),
@@ -92,7 +92,8 @@ private let solver = try? HighsSolver()
         }
     }
 
-    /// No plan is better than the best of all placements; GCA's chains need no fewer jobs than the joint optimum.
+    /// No plan is better than the best of all placements; GCA's chains need no fewer jobs than the joint
+    /// optimum.
     @Test(.enabled(if: solver != nil, "HiGHS is not installed: skipped"))
     func jointOptimumBoundsThePlan() throws {
         let solver = try #require(solver)

@@ -2,8 +2,9 @@ import Foundation
 
 /// The best non-preemptive dispatch as a Markov decision process, by relative value iteration.
 ///
-/// A state is `(z_1 … z_K, q)`; at every event any number of waiting jobs may start on free slots, or none. Arrivals beyond
-/// the cut of the queue are turned away at no cost, which can only help, so the lower bound holds for the endless queue.
+/// A state is `(z_1 … z_K, q)`; at every event any number of waiting jobs may start on free slots, or none.
+/// Arrivals beyond the cut of the queue are turned away at no cost, which can only help, so the lower bound
+/// holds for the endless queue.
 struct DecisionProcess {
     let rates: [Double]
     let capacities: [Int]

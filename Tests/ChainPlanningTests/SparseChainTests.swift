@@ -14,7 +14,8 @@ import Testing
         return (chains, chains.totalRate * Double.random(in: 0.1...0.95, using: &generator))
     }
 
-    /// To 1e-8, and where less than one job in 10,000 waits to 1e-12: the residual is that of the whole distribution.
+    /// To 1e-8, and where less than one job in 10,000 waits to 1e-12: the residual is that of the whole
+    /// distribution.
     private static func isNear(_ left: Double, _ right: Double) -> Bool {
         (left - right).magnitude <= 1e-8 * max(right, 1e-4)
     }
