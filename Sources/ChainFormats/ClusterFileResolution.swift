@@ -43,7 +43,8 @@ extension ClusterFile {
                 Server(
                     name: entry.name, memory: memory ?? .zero,
                     communicationTimeSeconds: times.communicationTime,
-                    blockTimeSeconds: times.blockTime, address: entry.address))
+                    blockTimeSeconds: times.blockTime, address: entry.address,
+                    advertisedRates: entry.advertisedRates))
         }
         guard problems.isEmpty else { throw FormatError(file: file.name, problems: problems) }
         var cluster = Cluster(
@@ -174,5 +175,12 @@ extension ClusterFile {
             .modelDoesNotFit, line: serversPosition.line,
             "the pool cannot hold the model: with the cache of one job each, \(placeable) of \(model.blockCount) blocks fit",
             mend: mend)
+    }
+}
+
+extension ServerEntry {
+    /// Both rates of the PETALS baseline; a network rate left out is no limit.
+    fileprivate var advertisedRates: Server.AdvertisedRates? {
+        forwardRate.map { Server.AdvertisedRates(forward: $0, network: networkRate ?? .infinity) }
     }
 }

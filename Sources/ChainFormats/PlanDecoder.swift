@@ -19,8 +19,8 @@ struct PlanDecoder {
         "model", "arrival_rate", "load_target", "placement_method", "capacity_parameter", "tuned_by",
         "placement",
         "spare_servers", "chains", "disjoint_chains", "total_capacity", "total_service_rate", "load",
-        "load_target_met", "mean_response_time", "mean_waiting_time", "wait_probability", "unstable",
-        "dispatch",
+        "load_target_met", "mean_response_time", "mean_waiting_time", "wait_probability", "variance",
+        "wait_tail", "unstable", "dispatch", "improvement",
     ]
 
     mutating func plan(_ document: DocumentNode) -> PlanJSON.Reading? {
@@ -50,8 +50,13 @@ struct PlanDecoder {
         let mean = response.map {
             MeanResponse(
                 lower: optionalNumber($0, "lower"), upper: optionalNumber($0, "upper"),
-                exact: optionalNumber($0, "exact"))
+                exact: optionalNumber($0, "exact"), exactError: optionalNumber($0, "exact_error"))
         }
+        let variance = object(top, "variance")
+        let spread = ResponseSpread(
+            responseVariance: variance.flatMap { optionalNumber($0, "response_time") },
+            jobsVariance: variance.flatMap { optionalNumber($0, "jobs") },
+            waitDecayRate: object(top, "wait_tail").flatMap { optionalNumber($0, "decay_rate") })
         let demand = Demand(
             arrivalRate: optionalNumber(top, "arrival_rate") ?? cluster.demand.arrivalRate,
             loadTarget: optionalNumber(top, "load_target") ?? cluster.demand.loadTarget)
@@ -65,7 +70,8 @@ struct PlanDecoder {
             disjointChains: disjoint, totalCapacity: capacity, totalServiceRate: rate, load: load,
             loadTargetMet: met,
             meanResponseTime: mean ?? MeanResponse(), meanWaitingTime: waiting, waitProbability: probability,
-            unstable: optionalText(top, "unstable"), dispatch: dispatch)
+            spread: spread, unstable: optionalText(top, "unstable"), dispatch: dispatch,
+            improvement: improvement(top))
         return PlanJSON.Reading(plan: plan, violations: violations)
     }
 
@@ -160,6 +166,15 @@ struct PlanDecoder {
             meanResponseTime: optionalNumber(fields, "mean_response_time"),
             meanWaitingTime: optionalNumber(fields, "mean_waiting_time"),
             waitProbability: optionalNumber(fields, "wait_probability"))
+    }
+
+    private mutating func improvement(_ top: Fields) -> PlanImprovement? {
+        guard let fields = object(top, "improvement"), let changes = integer(fields, "changes"),
+            let evaluations = integer(fields, "evaluations")
+        else { return nil }
+        return PlanImprovement(
+            meanResponseTimeBefore: optionalNumber(fields, "mean_response_time_before"), changes: changes,
+            evaluations: evaluations)
     }
 
     // MARK: Values

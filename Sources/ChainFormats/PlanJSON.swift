@@ -20,17 +20,11 @@ public enum PlanJSON {
             ("total_capacity", .integer(plan.totalCapacity)),
             ("total_service_rate", .number(plan.totalServiceRate)), ("load", .number(plan.load)),
             ("load_target_met", .bool(plan.loadTargetMet)),
-            (
-                "mean_response_time",
-                .object([
-                    ("lower", .optional(plan.meanResponseTime.lower)),
-                    ("upper", .optional(plan.meanResponseTime.upper)),
-                    ("exact", .optional(plan.meanResponseTime.exact)),
-                ])
-            ),
+            ("mean_response_time", .object(meanResponse(plan.meanResponseTime))),
             ("mean_waiting_time", .object([("exact", .optional(plan.meanWaitingTime))])),
             ("wait_probability", .object([("exact", .optional(plan.waitProbability))])),
         ]
+        entries += spread(plan)
         if let reason = plan.unstable { entries.append(("unstable", .text(reason))) }
         let dispatch: [(key: String, value: JSONText)] = [
             ("rule", .text(plan.dispatch.rule.rawValue)),
@@ -40,7 +34,35 @@ public enum PlanJSON {
             ("wait_probability", .optional(plan.dispatch.waitProbability)),
         ]
         entries.append(("dispatch", .object(dispatch)))
+        if let gain = plan.improvement {
+            let values: [(key: String, value: JSONText)] = [
+                ("mean_response_time_before", .optional(gain.meanResponseTimeBefore)),
+                ("changes", .integer(gain.changes)), ("evaluations", .integer(gain.evaluations)),
+            ]
+            entries.append(("improvement", .object(values)))
+        }
         return .object(entries)
+    }
+
+    private static func meanResponse(_ mean: MeanResponse) -> [(key: String, value: JSONText)] {
+        let values: [(key: String, value: JSONText)] = [
+            ("lower", .optional(mean.lower)), ("upper", .optional(mean.upper)),
+            ("exact", .optional(mean.exact)),
+        ]
+        return values + (mean.exactError.map { [("exact_error", .number($0))] } ?? [])
+    }
+
+    /// Variances and the tail of the wait, as far as they are known.
+    private static func spread(_ plan: Plan) -> [(key: String, value: JSONText)] {
+        var variance: [(key: String, value: JSONText)] = []
+        if let value = plan.spread.responseVariance { variance.append(("response_time", .number(value))) }
+        if let value = plan.spread.jobsVariance { variance.append(("jobs", .number(value))) }
+        var entries: [(key: String, value: JSONText)] = []
+        if !variance.isEmpty { entries.append(("variance", .object(variance))) }
+        if let rate = plan.spread.waitDecayRate {
+            entries.append(("wait_tail", .object([("decay_rate", .number(rate))])))
+        }
+        return entries
     }
 
     private static func placement(_ plan: Plan, _ cluster: Cluster) -> [JSONText] {

@@ -141,6 +141,14 @@ public enum PlanReport {
                     + "mean wait \(seconds(plan.meanWaitingTime ?? 0)), "
                     + "\(percent(plan.waitProbability ?? 0)) of jobs wait")
         }
+        if let variance = plan.spread.responseVariance, let rate = plan.spread.waitDecayRate,
+            let waits = plan.waitProbability
+        {
+            let tail =
+                waits > 0.01 ? "; one job in 100 waits longer than \(seconds(log(waits / 0.01) / rate))" : ""
+            lines.append("standard deviation of the response \(seconds(variance.squareRoot()))\(tail)")
+        }
+        if let gain = plan.improvement { lines.append(describe(gain, plan)) }
         if plan.dispatch.rule == .jffcWait, let mean = plan.dispatch.meanResponseTime {
             lines.append(
                 "waiting for faster chains: mean response \(seconds(mean)), "
@@ -158,6 +166,17 @@ public enum PlanReport {
             "the load is \(significant(plan.load)), above the target of \(significant(plan.demand.loadTarget)) "
                 + "(add servers, lower the arrival rate, or raise the target)"
         ]
+    }
+
+    private static func describe(_ gain: PlanImprovement, _ plan: Plan) -> String {
+        guard gain.changes > 0 else {
+            return "none of \(gain.evaluations) other placements has a lower mean response"
+        }
+        guard let before = gain.meanResponseTimeBefore, let after = plan.meanResponseTime.exact else {
+            return "\(gain.changes) changes of the placement"
+        }
+        return
+            "\(gain.changes) changes of the placement: mean response \(seconds(before)) → \(seconds(after))"
     }
 
     private static func describe(_ criterion: TuningCriterion) -> String {

@@ -6,11 +6,32 @@ public struct MeanResponse: Hashable, Sendable {
     public var upper: Double?
     /// Exact, by the overflow recursion.
     public var exact: Double?
+    /// Its numerical error, estimated by doubling the nodes of the recursion; `nil` when that was not done.
+    public var exactError: Double?
 
-    public init(lower: Double? = nil, upper: Double? = nil, exact: Double? = nil) {
+    public init(
+        lower: Double? = nil, upper: Double? = nil, exact: Double? = nil, exactError: Double? = nil
+    ) {
         self.lower = lower
         self.upper = upper
         self.exact = exact
+        self.exactError = exactError
+    }
+}
+
+/// Exact figures of JFFC beyond the means; each `nil` when it is not known.
+public struct ResponseSpread: Hashable, Sendable {
+    /// Variance of the response time, seconds squared.
+    public var responseVariance: Double?
+    /// Variance of the number of jobs in the system.
+    public var jobsVariance: Double?
+    /// `ν − λ` in `P(W > t) = P(wait)·e^{−(ν−λ)t}`, 1/s.
+    public var waitDecayRate: Double?
+
+    public init(responseVariance: Double? = nil, jobsVariance: Double? = nil, waitDecayRate: Double? = nil) {
+        self.responseVariance = responseVariance
+        self.jobsVariance = jobsVariance
+        self.waitDecayRate = waitDecayRate
     }
 }
 
@@ -37,6 +58,22 @@ public struct DispatchPlan: Hashable, Sendable {
         self.meanResponseTime = meanResponseTime
         self.meanWaitingTime = meanWaitingTime
         self.waitProbability = waitProbability
+    }
+}
+
+/// What was gained on the plain placement by using spare servers and by local search.
+public struct PlanImprovement: Hashable, Sendable {
+    /// Exact mean response time of the plain placement, seconds; `nil` when it has no steady state.
+    public var meanResponseTimeBefore: Double?
+    /// Changes of the placement.
+    public var changes: Int
+    /// Placements tried.
+    public var evaluations: Int
+
+    public init(meanResponseTimeBefore: Double?, changes: Int, evaluations: Int) {
+        self.meanResponseTimeBefore = meanResponseTimeBefore
+        self.changes = changes
+        self.evaluations = evaluations
     }
 }
 
@@ -73,16 +110,21 @@ public struct Plan: Hashable, Sendable {
     public var meanWaitingTime: Double?
     /// Probability that an arriving job waits under JFFC.
     public var waitProbability: Double?
+    /// Variances, and the tail of the wait, under JFFC.
+    public var spread: ResponseSpread
     /// Why there are no means: set exactly when `λ ≥ ν`.
     public var unstable: String?
     public var dispatch: DispatchPlan
+    /// `nil` for a plain placement.
+    public var improvement: PlanImprovement?
 
     public init(
         modelName: String, demand: Demand, placementMethod: PlacementMethod, capacityParameter: Int?,
         tunedBy: TuningCriterion?, placement: Placement, spareServers: [ServerIndex], chains: [ServerChain],
         disjointChains: Int, totalCapacity: Int, totalServiceRate: Double, load: Double, loadTargetMet: Bool,
-        meanResponseTime: MeanResponse, meanWaitingTime: Double?, waitProbability: Double?, unstable: String?,
-        dispatch: DispatchPlan
+        meanResponseTime: MeanResponse, meanWaitingTime: Double?, waitProbability: Double?,
+        spread: ResponseSpread = ResponseSpread(), unstable: String?, dispatch: DispatchPlan,
+        improvement: PlanImprovement? = nil
     ) {
         self.modelName = modelName
         self.demand = demand
@@ -100,8 +142,10 @@ public struct Plan: Hashable, Sendable {
         self.meanResponseTime = meanResponseTime
         self.meanWaitingTime = meanWaitingTime
         self.waitProbability = waitProbability
+        self.spread = spread
         self.unstable = unstable
         self.dispatch = dispatch
+        self.improvement = improvement
     }
 
     public subscript(chain: ChainIndex) -> ServerChain { chains[chain.rawValue] }

@@ -10,16 +10,32 @@ public struct Server: Hashable, Sendable {
     public var blockTimeSeconds: Double
     /// `host:port` of the block server when the cluster is served.
     public var address: String?
+    /// What a PETALS server tells the others about its speed; for that baseline alone.
+    public var advertisedRates: AdvertisedRates?
+
+    /// Speeds as PETALS measures them, requests per second.
+    public struct AdvertisedRates: Hashable, Sendable {
+        /// Forward passes of one block.
+        public var forward: Double
+        /// Transfers of a request's hidden states.
+        public var network: Double
+
+        public init(forward: Double, network: Double) {
+            self.forward = forward
+            self.network = network
+        }
+    }
 
     public init(
         name: String, memory: ByteCount, communicationTimeSeconds: Double, blockTimeSeconds: Double,
-        address: String? = nil
+        address: String? = nil, advertisedRates: AdvertisedRates? = nil
     ) {
         self.name = name
         self.memory = memory
         self.communicationTimeSeconds = communicationTimeSeconds
         self.blockTimeSeconds = blockTimeSeconds
         self.address = address
+        self.advertisedRates = advertisedRates
     }
 }
 

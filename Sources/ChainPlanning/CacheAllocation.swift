@@ -1,9 +1,9 @@
 import ChainModel
 
 /// Greedy cache allocation: GCA, Algorithm 2 of the paper (section 3.1.4), and reserved chains when it falls short.
-struct CacheAllocation {
+package struct CacheAllocation {
     /// From fastest to slowest.
-    private(set) var chains: [ServerChain] = []
+    package private(set) var chains: [ServerChain] = []
     /// `C = Σ c_k`.
     private(set) var totalCapacity = 0
     /// `ν = Σ c_k μ_k`, 1/s.
@@ -16,7 +16,7 @@ struct CacheAllocation {
     /// Every turn empties at least one list entry of the boundary graph, which bounds the number of chains by
     /// `Σ_j min(m_j, M̃_j)`.
     /// - Complexity: O(K·L²) for K chains, after the graph is built.
-    init(_ cluster: Cluster, placement: Placement) {
+    package init(_ cluster: Cluster, placement: Placement) {
         var graph = BoundaryGraph(cluster, placement: placement)
         fill(&graph)
         total()

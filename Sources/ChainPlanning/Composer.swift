@@ -116,6 +116,19 @@ struct Composer {
         }
     }
 
+    /// Calls `visit` with the placement of every server that Algorithm 1 could place, for each distinct `m_j(c)`, until it
+    /// returns `false`.
+    func forEachFullPlacement(_ visit: (Placement) -> Bool) {
+        let largest = largestFeasibleCapacity
+        var capacity = 1
+        while capacity <= largest {
+            let counts = capacities.blockCounts(capacity: capacity)
+            let greedy = GreedyPlacement(cluster, counts: counts, capacity: capacity)
+            guard visit(greedy.placement(chainCount: greedy.chains.count, rateReached: false)) else { return }
+            capacity = min(largest, capacities.lastCapacity(sameAs: capacity)) + 1
+        }
+    }
+
     /// Smallest `c' > c` at which Algorithm 1 stops elsewhere, `last + 1` when there is none up to `last`.
     private func next(
         after capacity: Int, upTo last: Int, _ greedy: GreedyPlacement, chainCount: Int, reached: Bool

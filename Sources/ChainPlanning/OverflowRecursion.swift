@@ -9,7 +9,8 @@ import RealModule
 ///     ψ_l(s) = Σ_r binom(c, r) P_{r+1}(s) / Σ_r binom(c, r) P_r(s),   r = 0 … c
 ///     o_l = o_{l−1}/D,   D = Σ_r binom(c, r) ∏_{i=1}^{r} ψ_{l−1}(iμ)
 ///
-/// All terms are positive and span hundreds of decades, so sums carry a scale. `ln ψ_l(s) − ln s` is kept as a Chebyshev interpolant in `ln s` on `[μ_K, Σ_{l'>l} c_l' μ_l']`, where all later arguments lie.
+/// All terms are positive and span hundreds of decades, so sums carry a scale. `ln ψ_l(s) − ln s` is kept as a Chebyshev
+/// interpolant in `ln s` on `[μ_K, Σ_{l'>l} c_l' μ_l']`, where all later arguments lie.
 struct OverflowRecursion {
     private typealias Lanes = LogInterpolant.Lanes
 
@@ -35,8 +36,12 @@ struct OverflowRecursion {
     private var lowerLog = -Double.infinity
     private var upperLog = -Double.infinity
 
-    init(_ chains: ParallelChains, arrivalRate: Double, basis: ChebyshevBasis) {
+    /// Second moments, when they are asked for; they hold without waiting places only.
+    private var moments: SecondMoments?
+
+    init(_ chains: ParallelChains, arrivalRate: Double, basis: ChebyshevBasis, withMoments: Bool = false) {
         self.chains = chains
+        moments = withMoments ? SecondMoments(chains, arrivalRate: arrivalRate) : nil
         self.arrivalRate = arrivalRate
         self.basis = basis
         transform = LogInterpolant(constant: -Double.log(arrivalRate))
@@ -61,9 +66,14 @@ struct OverflowRecursion {
         let logLoss = logLossDivisor(rate: rate, slots: slots)
         // a_l = o_{l−1} − o_l = −o_{l−1}·expm1(−ln D), without cancellation.
         let accepted = -overflowRate * Double.expMinusOne(-logLoss)
-        if chain + 1 < chains.count { advanceTransform(chain) }
-        meanJobs += accepted / rate
         logOverflow -= logLoss
+        let overflow = overflowRate
+        moments?.append(chain, accepted: accepted, overflow: overflow)
+        if chain + 1 < chains.count {
+            advanceTransform(chain)
+            moments?.advance(past: chain, to: transform)
+        }
+        meanJobs += accepted / rate
         capacity += slots
         self.rate += Double(slots) * rate
     }
@@ -78,6 +88,7 @@ struct OverflowRecursion {
     /// - Complexity: O(w·S).
     mutating func wait(places: Int, after threshold: Int) {
         guard places > 0 else { return }
+        moments = nil
         if waitProbability == nil { waitProbability = fullProbability }
         let logRatio = Double.log(arrivalRate / rate)
         let scale = max(0, logOverflow + Double(places) * max(0, logRatio))
@@ -139,7 +150,41 @@ struct OverflowRecursion {
         let probability = ((waitProbability ?? full) + full * weights) / normaliser
         return ExactAnalysis(
             meanJobs: jobs, meanWaiting: waiting, waitProbability: probability, arrivalRate: arrivalRate,
-            totalRate: chains.totalRate)
+            totalRate: chains.totalRate,
+            variances: moments.map { variances($0, full: full, meanJobs: jobs, waitProbability: probability) }
+        )
+    }
+
+    /// Variances under JFFC, from the second moments of the loss system and the geometric tail.
+    ///
+    ///     E N² = (E|z|² + π_F Σ_{n≥1} (C + n)²·ρ^n)/Z
+    ///     E T² = Σ_l a_l/(λZ)·2/μ_l² + P(wait)·[2/(ν−λ)² + 2·(C/ν)/(ν−λ) + Σ_l (c_l μ_l/ν)·2/μ_l²]
+    ///
+    /// A job that waits finds all slots busy: its wait is exponential of rate `ν − λ`, and the chain that frees a slot for it
+    /// is `l` with probability `c_l μ_l/ν`, whatever the wait.
+    private func variances(
+        _ moments: SecondMoments, full: Double, meanJobs: Double, waitProbability: Double
+    ) -> ExactAnalysis.Variances {
+        let load = arrivalRate / chains.totalRate
+        let rest = 1 - load
+        let slots = Double(chains.totalCapacity)
+        let (none, one) = (load / rest, load / (rest * rest))
+        let two = load * (1 + load) / (rest * rest * rest)
+        let normaliser = 1 + full * none
+        let tail = slots * slots * none + 2 * slots * one + two
+        let squaredJobs = (moments.squaredJobs + full * tail) / normaliser
+        let decay = chains.totalRate - arrivalRate
+        var serviceSquare = 0.0
+        for (rate, capacity) in zip(chains.rates, chains.capacities) {
+            serviceSquare += Double(capacity) / rate
+        }
+        let waits =
+            2 / (decay * decay) + 2 * slots / chains.totalRate / decay + 2 * serviceSquare / chains.totalRate
+        let starts = 2 * moments.acceptedSquares / (arrivalRate * normaliser)
+        let mean = meanJobs / arrivalRate
+        return ExactAnalysis.Variances(
+            jobs: max(0, squaredJobs - meanJobs * meanJobs),
+            response: max(0, starts + waitProbability * waits - mean * mean))
     }
 
     // MARK: The transform

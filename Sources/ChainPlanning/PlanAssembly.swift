@@ -11,7 +11,7 @@ struct PlanAssembly {
         let chains = ParallelChains(allocation.chains)
         let rate = cluster.demand.arrivalRate
         let load = rate / allocation.totalServiceRate
-        let exact = load < 1 ? ExactAnalysis(chains, arrivalRate: rate) : nil
+        let exact = load < 1 ? ExactAnalysis(chains, arrivalRate: rate, withVariances: true) : nil
         let placement = composition.placement
         let spare = placement.ranges.indices.filter { placement.ranges[$0] == nil }.map { ServerIndex($0) }
         return Plan(
@@ -22,7 +22,7 @@ struct PlanAssembly {
             load: load,
             loadTargetMet: LoadTarget.isMet(load, target: cluster.demand.loadTarget),
             meanResponseTime: meanResponse(chains, exact: exact), meanWaitingTime: exact?.meanWaitingTime,
-            waitProbability: exact?.waitProbability,
+            waitProbability: exact?.waitProbability, spread: spread(exact),
             unstable: unstableReason(load, allocation.totalServiceRate),
             dispatch: dispatch(chains, jffc: exact))
     }
@@ -33,7 +33,18 @@ struct PlanAssembly {
         let rate = cluster.demand.arrivalRate
         return MeanResponse(
             lower: ResponseBounds.lower(chains, arrivalRate: rate),
-            upper: ResponseBounds.upper(chains, arrivalRate: rate), exact: exact.meanResponseTime)
+            upper: ResponseBounds.upper(chains, arrivalRate: rate), exact: exact.meanResponseTime,
+            exactError: chains.totalCapacity <= Self.mostSlotsChecked
+                ? ExactAnalysis.error(of: exact, chains, arrivalRate: rate) : nil)
+    }
+
+    /// Doubling the nodes takes four times as long as the mean; above so many slots that would be felt.
+    private static let mostSlotsChecked = 20_000
+
+    private func spread(_ exact: ExactAnalysis?) -> ResponseSpread {
+        ResponseSpread(
+            responseVariance: exact?.variances?.response, jobsVariance: exact?.variances?.jobs,
+            waitDecayRate: exact?.waitDecayRate)
     }
 
     private func unstableReason(_ load: Double, _ totalRate: Double) -> String? {

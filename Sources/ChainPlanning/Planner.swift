@@ -13,15 +13,30 @@ public struct PlanningOptions: Hashable, Sendable {
     /// Let tuning exceed the load target where that lowers its criterion.
     public var ignoreLoadTarget: Bool
     public var dispatch: DispatchRule
+    /// Put servers that Algorithm 1 leaves unused to work where that lowers the exact mean.
+    public var useAllServers: Bool
+    /// Improve on Algorithm 1 by local search.
+    public var improve: Bool
+    /// For the placement of PETALS.
+    public var petals: PetalsParameters
+    /// Mean tokens of an answer, for the placement of BPRR.
+    public var outputTokens: Double
 
     public init(
         placement: PlacementMethod = .gbpCR, capacity: Capacity = .tuned(by: .exact),
-        ignoreLoadTarget: Bool = false, dispatch: DispatchRule = .jffc
+        ignoreLoadTarget: Bool = false, dispatch: DispatchRule = .jffc,
+        useAllServers: Bool = false, improve: Bool = false,
+        petals: PetalsParameters = PetalsParameters(),
+        outputTokens: Double = BPRRPlacement.defaultOutputTokens
     ) {
         self.placement = placement
         self.capacity = capacity
         self.ignoreLoadTarget = ignoreLoadTarget
         self.dispatch = dispatch
+        self.useAllServers = useAllServers
+        self.improve = improve
+        self.petals = petals
+        self.outputTokens = outputTokens
     }
 }
 
@@ -30,14 +45,20 @@ public enum Planner {
     /// The plan for a cluster.
     ///
     /// Servers with a manual placement keep it under every method. Under `gbp-cr` the planner places the others around
-    /// them, under `whole-model` those that can hold the whole model do, and under `manual` the others stay spare.
+    /// them, under `whole-model` those that can hold the whole model do, under `petals` and `cg-bp` the others join after
+    /// them, and under `manual` the others stay spare.
     /// - Throws: `PlanningError` when there is no plan. A missed load target or `λ ≥ ν` is not an error: the plan says so.
     /// - Complexity: dominated by the cache allocation of each distinct placement, O(K·L²).
     public static func plan(
         _ cluster: Cluster, options: PlanningOptions = PlanningOptions()
     ) throws(PlanningError) -> Plan {
         try validate(cluster)
-        let composition: Composition
+        if options.useAllServers || options.improve, options.placement != .gbpCR {
+            throw .invalidInput(
+                "--use-all-servers and --improve go with --placement gbp-cr, not \(options.placement.rawValue)"
+            )
+        }
+        var composition: Composition
         var tunedBy: TuningCriterion?
         switch options.placement {
         case .gbpCR where cluster.manualPlacement.ranges.contains(nil):
@@ -49,10 +70,10 @@ public enum Planner {
             composition = try fixed(cluster, cluster.manualPlacement)
         case .wholeModel:
             composition = try fixed(cluster, wholeModel(cluster))
-        case .petals, .cgBP:
-            throw .unsupported(
-                "placement \(options.placement.rawValue) is not available yet: use gbp-cr, manual or whole-model"
-            )
+        case .petals:
+            composition = try fixed(cluster, PetalsPlacement.placement(cluster, options.petals))
+        case .cgBP:
+            composition = try designed(cluster, options)
         }
         guard !composition.allocation.chains.isEmpty else {
             throw .noChain(firstMissingBlock: composition.allocation.firstMissingBlock ?? 1)
@@ -60,9 +81,34 @@ public enum Planner {
         for chain in composition.allocation.chains where !(chain.serviceTimeSeconds > 0) {
             throw .chainTakesNoTime(servers: chain.hops.map { cluster[$0.server].name })
         }
-        let usesCapacity = options.placement == .gbpCR && cluster.manualPlacement.ranges.contains(nil)
-        return PlanAssembly(cluster: cluster, options: options, composition: composition)
+        let gain = improve(&composition, cluster, options)
+        let usesCapacity =
+            options.placement == .cgBP
+            || options.placement == .gbpCR && cluster.manualPlacement.ranges.contains(nil)
+        var plan = PlanAssembly(cluster: cluster, options: options, composition: composition)
             .plan(capacityParameter: usesCapacity ? composition.capacityParameter : nil, tunedBy: tunedBy)
+        plan.improvement = gain
+        return plan
+    }
+
+    /// Spare servers and local search, where asked for, with what they start from.
+    private static func improve(
+        _ composition: inout Composition, _ cluster: Cluster, _ options: PlanningOptions
+    ) -> PlanImprovement? {
+        guard options.useAllServers || options.improve else { return nil }
+        let search = PlacementImprovement(cluster, composition, ignoreLoadTarget: options.ignoreLoadTarget)
+        guard var search else { return nil }
+        let before = ExactAnalysis(
+            ParallelChains(composition.allocation.chains), arrivalRate: cluster.demand.arrivalRate)
+        if options.useAllServers { search.useSpares() }
+        if options.improve { search.improve(usingSpares: options.useAllServers) }
+        if search.changes > 0 {
+            composition = search.composition
+            composition.disjointChains = disjointChains(cluster, composition.placement)
+        }
+        return PlanImprovement(
+            meanResponseTimeBefore: before?.meanResponseTime, changes: search.changes,
+            evaluations: search.evaluations)
     }
 
     private static func greedy(
@@ -92,14 +138,38 @@ public enum Planner {
     /// Chains over a placement that does not depend on `c`.
     private static func fixed(_ cluster: Cluster, _ placement: Placement) throws(PlanningError) -> Composition
     {
+        Composition(
+            capacityParameter: 1, placement: placement,
+            allocation: CacheAllocation(cluster, placement: placement),
+            disjointChains: disjointChains(cluster, placement), reservedRateMet: false)
+    }
+
+    /// Chains of a placement that share no server and hold a job each.
+    private static func disjointChains(_ cluster: Cluster, _ placement: Placement) -> Int {
         var pinned = cluster
         pinned.manualPlacement = placement
         let none = [Int](repeating: 0, count: cluster.servers.count)
-        let greedy = GreedyPlacement(pinned, counts: none, capacity: 1)
-        return Composition(
-            capacityParameter: 1, placement: placement,
-            allocation: CacheAllocation(cluster, placement: placement), disjointChains: greedy.chains.count,
-            reservedRateMet: false)
+        return GreedyPlacement(pinned, counts: none, capacity: 1).chains.count
+    }
+
+    /// The placement of BPRR; a fixed capacity is its design load `|R|`.
+    private static func designed(
+        _ cluster: Cluster, _ options: PlanningOptions
+    ) throws(PlanningError) -> Composition {
+        var designLoad: Int?
+        if case .fixed(let capacity) = options.capacity {
+            guard capacity >= 1 else {
+                throw .invalidInput("the design load of cg-bp is \(capacity): give --capacity 1 or more")
+            }
+            designLoad = capacity
+        }
+        guard options.outputTokens > 0 else {
+            throw .invalidInput("cg-bp needs a positive number of output tokens")
+        }
+        let baseline = BPRRPlacement(cluster, designLoad: designLoad, outputTokens: options.outputTokens)
+        var composition = try fixed(cluster, baseline.placement)
+        composition.capacityParameter = baseline.designLoad
+        return composition
     }
 
     /// Every server that can hold all blocks and one job's caches does; the others keep what is fixed by hand.

@@ -7,6 +7,7 @@ import Foundation
 extension PlacementMethod: ExpressibleByArgument {}
 extension TuningCriterion: ExpressibleByArgument {}
 extension DispatchRule: ExpressibleByArgument {}
+extension PetalsParameters.Selection: ExpressibleByArgument {}
 
 /// `chainserve plan`: composes and prints the plan.
 struct PlanCommand: ParsableCommand {
@@ -46,12 +47,30 @@ struct PlanCommand: ParsableCommand {
     @Option(name: .long, help: "Which chain a job starts on.")
     var dispatch: DispatchRule = .jffc
 
+    @Flag(name: .long, help: "Put servers left unused to work where that lowers the exact mean.")
+    var useAllServers = false
+
+    @Flag(name: .long, help: "Improve the placement by moving, resizing and swapping servers.")
+    var improve = false
+
+    @Option(name: .long, help: "How the placement of PETALS compares windows of blocks.")
+    var petalsSelect: PetalsParameters.Selection = .lexicographic
+
+    @Option(
+        name: .long,
+        help: "Seed of the random order in which PETALS servers join, instead of the file's order.")
+    var joinSeed: UInt64?
+
+    @Flag(name: .long, help: "Check the exact mean by solving the queue itself, up to 100,000 states.")
+    var verify = false
+
     func run() throws {
         let (cluster, plan) = try CommandFailure.invalidInput { try compose() }
         if json { CommandFailure.say(PlanJSON.encode(plan, cluster: cluster), toError: false) }
         CommandFailure.say(
             PlanReport.text(plan, cluster: cluster, width: CommandFailure.width), toError: json)
         for warning in PlanReport.warnings(plan) { CommandFailure.warn("warning: \(warning)") }
+        if verify { CommandFailure.warn(verification(of: plan)) }
         guard let svg else { return }
         do {
             try Data(PlanPicture.svg(plan, cluster: cluster).utf8).write(to: URL(fileURLWithPath: svg))
@@ -61,12 +80,34 @@ struct PlanCommand: ParsableCommand {
         }
     }
 
+    /// What a second, independent solution says of the exact mean under the plan's dispatch rule.
+    private func verification(of plan: Plan) -> String {
+        guard let exact = plan.dispatch.meanResponseTime else {
+            return "not verified: there is no steady state"
+        }
+        let rate = plan.demand.arrivalRate
+        let queue = SparseChain(
+            ParallelChains(plan.chains), arrivalRate: rate, thresholds: plan.dispatch.thresholds,
+            stateLimit: 100_000)
+        guard let queue else { return "not verified: the queue has more than 100,000 states" }
+        let solution = queue.solve()
+        guard solution.residual < 1e-9 else {
+            return "not verified: the solver did not converge (residual \(solution.residual))"
+        }
+        let mean = solution.meanJobs / rate
+        let difference = (mean - exact).magnitude / exact
+        return "verified: \(solution.stateCount) states solved, mean response \(mean) s, relative difference "
+            + "\(difference), residual \(solution.residual)"
+    }
+
     private func compose() throws -> (Cluster, Plan) {
         let clusterFile = try ClusterFile.parse(try CommandFailure.read(file), file: file)
         var cluster = try clusterFile.resolved()
         for note in clusterFile.notes(for: cluster) { CommandFailure.warn("note: \(note)") }
         if let arrivalRate { cluster.demand.arrivalRate = try DemandText.arrivalRate(arrivalRate) }
         if let loadTarget { cluster.demand.loadTarget = try DemandText.loadTarget(loadTarget) }
+        var options = options
+        if let tokens = clusterFile.demand.meanOutputTokens { options.outputTokens = tokens }
         return (cluster, try Planner.plan(cluster, options: options))
     }
 
@@ -79,6 +120,8 @@ struct PlanCommand: ParsableCommand {
     private var options: PlanningOptions {
         PlanningOptions(
             placement: placement, capacity: capacity.map { .fixed($0) } ?? .tuned(by: tune ?? .exact),
-            ignoreLoadTarget: ignoreLoadTarget, dispatch: dispatch)
+            ignoreLoadTarget: ignoreLoadTarget, dispatch: dispatch,
+            useAllServers: useAllServers, improve: improve,
+            petals: PetalsParameters(selection: petalsSelect, joinSeed: joinSeed))
     }
 }

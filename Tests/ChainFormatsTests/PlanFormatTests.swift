@@ -40,12 +40,14 @@ private let plan: Plan = {
             nil,
         ]), spareServers: [ServerIndex(3)], chains: [first, second], disjointChains: 1, totalCapacity: 5,
         totalServiceRate: rate, load: 0.3 / rate, loadTargetMet: true,
-        meanResponseTime: MeanResponse(lower: 0.6, upper: 0.6000001, exact: 0.60000001),
+        meanResponseTime: MeanResponse(lower: 0.6, upper: 0.6000001, exact: 0.60000001, exactError: 1e-12),
         meanWaitingTime: 1e-17,
-        waitProbability: 2.7e-11, unstable: nil,
+        waitProbability: 2.7e-11,
+        spread: ResponseSpread(responseVariance: 0.36, jobsVariance: 0.18, waitDecayRate: 8), unstable: nil,
         dispatch: DispatchPlan(
             rule: .jffcWait, thresholds: [1, 2], meanResponseTime: 1 / 3, meanWaitingTime: 0.1,
-            waitProbability: 0.25))
+            waitProbability: 0.25),
+        improvement: PlanImprovement(meanResponseTimeBefore: 0.7, changes: 2, evaluations: 31))
 }()
 
 @Suite struct PlanJSONTests {
@@ -90,7 +92,9 @@ private let plan: Plan = {
         #expect(chains[1]["capacity"] as? Int == 2)
         #expect(Self.isNear(chains[1]["service_time"], plan.chains[1].serviceTimeSeconds))
         let means = try #require(object["mean_response_time"] as? [String: Double])
-        #expect(means == ["lower": 0.6, "upper": 0.6000001, "exact": 0.60000001])
+        #expect(means == ["lower": 0.6, "upper": 0.6000001, "exact": 0.60000001, "exact_error": 1e-12])
+        #expect(object["variance"] as? [String: Double] == ["response_time": 0.36, "jobs": 0.18])
+        #expect(object["wait_tail"] as? [String: Double] == ["decay_rate": 8])
         #expect((object["wait_probability"] as? [String: Double])?["exact"] == 2.7e-11)
         let dispatch = try #require(object["dispatch"] as? [String: Any])
         #expect(dispatch["thresholds"] as? [Int] == [1, 2])

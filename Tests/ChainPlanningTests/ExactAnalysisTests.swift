@@ -1,4 +1,5 @@
 import ChainModel
+import Foundation
 import Testing
 
 @testable import ChainPlanning
@@ -70,6 +71,52 @@ import Testing
         let exact = try #require(ExactAnalysis(chains, arrivalRate: 0.6))
         #expect(difference(exact.meanResponseTime, 55.0 / 36) < 1e-12)
         #expect(difference(exact.waitProbability, 0.22) < 1e-12)
+    }
+
+    /// One server: the response of M/M/1 is exponential.
+    @Test func spreadOfASingleServer() throws {
+        let exact = try #require(
+            ExactAnalysis(
+                ParallelChains(rates: [2], capacities: [1]), arrivalRate: 1.5, withVariances: true))
+        #expect(difference(exact.variances?.response, 4) < 1e-12)
+        #expect(difference(exact.variances?.jobs, 0.75 / (0.25 * 0.25)) < 1e-12)
+        #expect(difference(exact.waitTail(beyond: 2), 0.75 * exp(-1)) < 1e-12)
+        #expect(difference(exact.waitTail(beyond: exact.waitQuantile(0.99)), 0.01) < 1e-12)
+        #expect(exact.waitQuantile(0.2) == 0)
+    }
+
+    /// Against a simulation: the variance of the response and the tail of the wait.
+    @Test func spreadAgainstSimulation() throws {
+        for load in [0.5, 0.8] {
+            let queue = SimulatedQueue(
+                rates: [1, 0.4, 0.1], capacities: [3, 4, 6], arrivalRate: load * 5.2)
+            var generator = Xoshiro(seed: 7)
+            let chains = ParallelChains(rates: queue.rates, capacities: queue.capacities)
+            let exact = try #require(
+                ExactAnalysis(chains, arrivalRate: queue.arrivalRate, withVariances: true))
+            let times = [0, 0.2, 0.5, 1.0]
+            let simulated = queue.run(jobs: 300_000, times: times, using: &generator)
+            #expect(difference(exact.meanResponseTime, simulated.meanResponse) < 0.02)
+            #expect(difference(exact.variances?.response, simulated.responseVariance) < 0.04)
+            for (time, share) in zip(times, simulated.tail) {
+                #expect((exact.waitTail(beyond: time) - share).magnitude < 0.01)
+            }
+        }
+    }
+
+    /// The estimate of the error covers the error: against the same recursion with many more nodes.
+    @Test func errorByDoubling() throws {
+        let rates = (0..<24).map { 0.9 / pow(1.25, Double($0)) }
+        let chains = ParallelChains(rates: rates, capacities: rates.map { _ in 7 })
+        let rate = 0.8 * chains.totalRate
+        for nodes in [8, 16, 32] {
+            let coarse = try #require(ExactAnalysis(chains, arrivalRate: rate, nodeCount: nodes))
+            let best = try #require(ExactAnalysis(chains, arrivalRate: rate, nodeCount: 128))
+            let estimate = try #require(
+                ExactAnalysis.error(of: coarse, chains, arrivalRate: rate, nodeCount: nodes))
+            let error = (coarse.meanResponseTime - best.meanResponseTime).magnitude
+            #expect(error <= 1.5 * estimate + 1e-13 * best.meanResponseTime)
+        }
     }
 
     @Test func noSteadyStateHasNoMean() {

@@ -154,4 +154,43 @@ enum GoldenData {
         }
         var systems: [System]
     }
+
+    /// Complete runs of the published baselines; only what their placements need.
+    struct Baselines: Decodable {
+        struct Run: Decodable {
+            struct Input: Decodable {
+                var M: [Double]
+                var tau_p: [Double]
+                var RTT: [Double]
+                var high: [Int]
+                var petals_join_order: [Int]
+            }
+            struct Placed: Decodable {
+                var a: [Int]
+                var m: [Int]
+                var slots: [Int]
+                var R: Int?
+            }
+            var `in`: Input
+            var petals: Placed
+            var bprr: Placed
+        }
+        struct Petals: Decodable {
+            var block_bytes: Double
+            var cache_bytes_per_block: Int
+            var reserve_bytes: Int
+            var cap_low_type: Int
+            var throughput_high: [Double]
+            var throughput_low: [Double]
+        }
+        struct Meta: Decodable {
+            var L: Int
+            var s_m: Double
+            var s_c: Double
+            var lc: Double
+            var petals: Petals
+        }
+        var meta: Meta
+        var cases: [Run]
+    }
 }

@@ -77,7 +77,7 @@ import Testing
                 let first = Int.random(in: 1...(cluster.model.blockCount - count + 1), using: &generator)
                 cluster.manualPlacement.ranges[position] = BlockRange(first: first, count: count)
             }
-            for placement in [PlacementMethod.gbpCR, .manual, .wholeModel] {
+            for placement in PlacementMethod.allCases {
                 for dispatch in DispatchRule.allCases {
                     do {
                         let plan = try Planner.plan(
@@ -210,8 +210,7 @@ import Testing
 
     @Test func notAvailableYet() {
         for options in [
-            PlanningOptions(placement: .petals), PlanningOptions(placement: .cgBP),
-            PlanningOptions(capacity: .tuned(by: .simulated)),
+            PlanningOptions(capacity: .tuned(by: .simulated))
         ] {
             let error = #expect(throws: PlanningError.self) {
                 try Planner.plan(.paperExample, options: options)
