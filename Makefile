@@ -21,7 +21,8 @@ test: setup
 	@echo "building the tests (debug; the first time takes some minutes)" >&2
 	@swift build --build-tests $(QUIETER)
 	@.build/debug/chainserve fetch >/dev/null
-	@swift test --skip-build
+	@swift test --skip-build --skip CommandLineTests
+	@swift test --skip-build --filter CommandLineTests --no-parallel
 
 setup:
 	@Scripts/native.sh

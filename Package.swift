@@ -36,6 +36,8 @@ let package = Package(
             name: "ChainPlanning",
             dependencies: ["ChainModel", .product(name: "RealModule", package: "swift-numerics")]),
         .target(name: "ChainDispatch", dependencies: ["ChainModel"]),
+        // Optimal references. HiGHS is loaded when it is needed; nothing is linked.
+        .target(name: "ChainOptimum", dependencies: ["ChainModel", "ChainPlanning"]),
         .target(name: "ChainFormats", dependencies: ["ChainModel", .product(name: "Yams", package: "Yams")]),
 
         // Running blocks.
@@ -72,15 +74,19 @@ let package = Package(
         .executableTarget(
             name: "chainserve",
             dependencies: [
-                "ChainFormats", "ChainPlanning", "ChainNode", "ChainOrchestrator",
+                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
+
+        // Prints the tables of docs/analysis.md.
+        .executableTarget(name: "chainserve-tables", dependencies: ["ChainFormats", "ChainPlanning", "ChainOptimum"]),
 
         // Runs the built command as a user would.
         .testTarget(name: "CommandLineTests", dependencies: ["chainserve"]),
         .testTarget(name: "ChainModelTests", dependencies: ["ChainModel"]),
         .testTarget(name: "ChainFormatsTests", dependencies: ["ChainFormats", "ChainPlanning"]),
         .testTarget(name: "ChainPlanningTests", dependencies: ["ChainPlanning", "ChainFormats"]),
+        .testTarget(name: "ChainOptimumTests", dependencies: ["ChainOptimum", "ChainFormats"]),
         .testTarget(name: "ChainDispatchTests", dependencies: ["ChainDispatch"]),
         .testTarget(name: "ChainEngineTests", dependencies: ["ChainEngine"]),
         .testTarget(
