@@ -79,7 +79,8 @@ let package = Package(
             ]),
 
         // Prints the tables of docs/analysis.md.
-        .executableTarget(name: "chainserve-tables", dependencies: ["ChainFormats", "ChainPlanning", "ChainOptimum"]),
+        .executableTarget(
+            name: "chainserve-tables", dependencies: ["ChainFormats", "ChainPlanning", "ChainOptimum"]),
 
         // Runs the built command as a user would.
         .testTarget(name: "CommandLineTests", dependencies: ["chainserve"]),

@@ -50,7 +50,7 @@ struct PlanAssembly {
     private func unstableReason(_ load: Double, _ totalRate: Double) -> String? {
         guard load >= 1 else { return nil }
         return
-            "jobs arrive at \(cluster.demand.arrivalRate) per second and the chains complete at most \(totalRate) per "
+            "jobs arrive at \(cluster.demand.arrivalRate) per second and the chains complete at most \((totalRate * 1000).rounded() / 1000) per "
             + "second: the queue grows without end (add servers or lower the arrival rate)"
     }
 

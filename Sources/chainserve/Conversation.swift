@@ -71,6 +71,7 @@ struct Conversation: Sendable {
         var parts = ["chain \(result.chain)"]
         if let blocks { parts.append(blocks) }
         parts.append("\(result.promptTokens) + \(result.completionTokens) tokens")
+        if result.reason == .length { parts.append("cut off by --max-tokens") }
         parts.append(String(format: "%.2f s", took.seconds))
         if let firstToken { parts.append(String(format: "first token %.2f s", firstToken.seconds)) }
         if result.completionTokens > 1, let firstToken {

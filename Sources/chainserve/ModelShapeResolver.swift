@@ -18,7 +18,8 @@ extension ClusterFile {
 
 func modelShape(of file: LlamaFile, _ reference: GGUFReference, threads: Int) throws -> ModelShape {
     let length = try sequenceLength(of: file, reference)
-    var shape = file.shape(name: reference.name ?? file.name, sequenceLength: length, threads: threads)
+    var shape = file.shape(
+        name: reference.name ?? fileStem(reference.path), sequenceLength: length, threads: threads)
     if let computeSize = reference.computeSize { shape.computeSize = computeSize }
     return shape
 }
@@ -39,4 +40,10 @@ struct SequenceTooLong: Error, CustomStringConvertible {
     var description: String {
         "model.max_sequence_length is \(wanted), but \(path) was trained for \(longest) tokens; give at most that"
     }
+}
+
+/// A file's name without folder and `.gguf`: what a model is called when its cluster file does not say.
+func fileStem(_ path: String) -> String {
+    let name = path.split(separator: "/").last.map(String.init) ?? path
+    return name.hasSuffix(".gguf") ? String(name.dropLast(5)) : name
 }

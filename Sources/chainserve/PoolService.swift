@@ -4,6 +4,7 @@ import ChainOrchestrator
 import ChainPlanning
 import Foundation
 import Logging
+import NIOCore
 import NIOPosix
 import Synchronization
 
@@ -34,6 +35,23 @@ struct PoolService {
         gatewayConfiguration = service.gateway
         self.logger = logger
         self.console = console
+    }
+
+    /// Finds out whether the gateway will be able to listen, before servers are started and measured.
+    static func checkPort(_ configuration: GatewayConfiguration) async throws {
+        guard configuration.port != 0 else { return }
+        do {
+            let probe = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                .bind(host: configuration.host, port: configuration.port).get()
+            try await probe.close()
+        } catch let error as IOError where error.errnoCode == EADDRINUSE {
+            throw GatewayError.portInUse(port: configuration.port)
+        } catch let error as IOError where error.errnoCode == EACCES {
+            throw GatewayError.portNotPermitted(port: configuration.port)
+        } catch {
+            // Whatever else is wrong the gateway says when it listens.
+        }
     }
 
     /// Runs the servers' keepers and the gateway, and `body` once both are ready; then drains and stops everything.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import ChainFormats
+import ChainOrchestrator
 import ChainPlanning
 import Foundation
 
@@ -34,17 +35,20 @@ struct ServeCommand: AsyncParsableCommand {
             try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
         let addresses = try pool.addresses()
         guard pool.hasTimes else { throw ServiceError.noTimes(file) }
+        let options = service.options(defaultPort: ServiceArguments.defaultPort)
+        try await PoolService.checkPort(options.gateway)
         let cluster = try pool.cluster()
+        for note in pool.file.notes(for: cluster) { console.say("note: \(note)") }
         let plan = try Planner.plan(cluster, options: service.planning)
         console.out(PlanReport.text(plan, cluster: cluster, width: CommandFailure.width) + "\n")
         for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }
         let running = try PoolService(
             pool: pool, cluster: cluster, plan: plan, addresses: addresses,
-            service: service.options(defaultPort: ServiceArguments.defaultPort), threads: service.headThreads,
+            service: options, threads: service.headThreads,
             logger: service.logger, console: console)
         let host = service.host
         try await running.run { port in
-            console.say("serving \(pool.announcement) at http://\(host):\(port)/v1")
+            console.say("serving \(pool.announcement) at http://\(ServerAddress(host: host, port: port))/v1")
             while !Task.isCancelled { try await Task.sleep(for: .seconds(3600)) }
         }
     }

@@ -34,10 +34,13 @@ struct UpCommand: AsyncParsableCommand {
 
     private static let defaultPrompt = "In two sentences, what is a server?"
 
+    func validate() throws {
+        guard maxTokens >= 1 else { throw ValidationError("--max-tokens must be at least 1") }
+    }
+
     func run() async throws {
         let console = Console()
         let signals = SignalWaiter([SIGTERM, SIGINT])
-        guard maxTokens >= 1 else { throw ValidationError("--max-tokens must be at least 1") }
         try await CommandFailure.reporting {
             let pool = try openPool(console)
             let servers = LocalServers(try specifications(pool), console: console)
@@ -81,6 +84,11 @@ struct UpCommand: AsyncParsableCommand {
         _ given: ServicePool, _ servers: LocalServers, _ signals: SignalWaiter, _ console: Console
     ) async throws {
         var pool = given
+        let prompt = prompt ?? ProcessInfo.processInfo.environment["PROMPT"].flatMap { $0.isEmpty ? nil : $0 }
+        let answersOnce = !noPrompt && (prompt != nil || !console.isInteractive)
+        // A single answer needs no port of its own: any free one will do.
+        let options = service.options(defaultPort: answersOnce ? 0 : ServiceArguments.defaultPort)
+        try await PoolService.checkPort(options.gateway)
         console.say("starting \(pool.file.servers.count) block servers")
         let addresses = try await servers.start()
         if !pool.hasTimes || reprofile {
@@ -89,15 +97,13 @@ struct UpCommand: AsyncParsableCommand {
                 logger: service.logger, console: console)
         }
         let cluster = try pool.cluster()
+        for note in pool.file.notes(for: cluster) { console.say("note: \(note)") }
         let plan = try Planner.plan(cluster, options: service.planning)
         console.out(PlanReport.text(plan, cluster: cluster, width: CommandFailure.width) + "\n")
         for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }
-        let prompt = prompt ?? ProcessInfo.processInfo.environment["PROMPT"].flatMap { $0.isEmpty ? nil : $0 }
-        let answersOnce = !noPrompt && (prompt != nil || !console.isInteractive)
-        // A single answer needs no port of its own: any free one will do.
         let running = try PoolService(
             pool: pool, cluster: cluster, plan: plan, addresses: addresses,
-            service: service.options(defaultPort: answersOnce ? 0 : ServiceArguments.defaultPort),
+            service: options,
             threads: service.headThreads, logger: service.logger, console: console)
         let conversation = Conversation(
             orchestrator: running.orchestrator, cluster: cluster, plan: plan, maximumTokens: maxTokens,

@@ -95,7 +95,8 @@ import Testing
                     == .refused(
                         .memoryTooSmall,
                         "node declares 24484 bytes, but 24485 are needed: 8000 for the parameters,"
-                            + " 2 cache units of 8192 and 101 to compute in"))
+                            + " 2 cache units of 8192 and 101 to compute in; start it with the memory that the"
+                            + " cluster file gives it, or correct it there"))
             #expect(source.reads.isEmpty)
             #expect(test.server.health.unitsTotal == 0)
             wanted.computeSize = ByteCount(100)

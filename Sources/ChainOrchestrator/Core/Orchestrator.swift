@@ -78,8 +78,10 @@ package final class Orchestrator: GenerationService {
             if let hopeless = waiting.first(where: \.record.isHopeless) {
                 throw StartError.refused(server: hopeless.name, reason: hopeless.record.lastError ?? "")
             }
+            // One that answered with an error first: the others may merely be slow.
+            let stuck = waiting.filter { $0.record.state != .loading }
             if ContinuousClock.now > deadline,
-                let first = waiting.first(where: { $0.record.state != .loading })
+                let first = stuck.first(where: { $0.record.lastError != nil }) ?? stuck.first
             {
                 throw StartError.unreachable(
                     server: first.name, address: first.address, reason: first.record.lastError ?? "no answer")
