@@ -21,8 +21,7 @@ test: setup
 	@echo "building the tests (debug; the first time takes some minutes)" >&2
 	@swift build --build-tests $(QUIETER)
 	@.build/debug/chainserve fetch >/dev/null
-	@swift test --skip-build --skip CommandLineTests
-	@swift test --skip-build --filter CommandLineTests --no-parallel
+	@swift test --skip-build --no-parallel  # one at a time: many start servers and wait for them
 
 setup:
 	@Scripts/native.sh

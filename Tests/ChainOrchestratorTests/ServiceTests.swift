@@ -225,7 +225,7 @@ struct ServiceTests {
     func unreachable() async throws {
         var wish = emulatedWish()
         wish.absent = [3]
-        wish.startLimit = .seconds(3)
+        wish.startLimit = .seconds(5)
         try await ServiceFixture.with(wish) { pool in
             let error = await #expect(throws: StartError.self) {
                 try await pool.orchestrator.waitUntilReady()
