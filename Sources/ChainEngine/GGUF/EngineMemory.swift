@@ -19,8 +19,7 @@ public enum EngineMemory {
 
     /// One cache unit: `s_c = 2·d_kv·rows·2` bytes (keys and values, 16-bit floats).
     public static func unitSize(_ parameters: LlamaParameters, sequenceLength: Int) -> ByteCount {
-        let width = parameters.keyValueHeadCount * parameters.headSize
-        return ByteCount(2 * width * rows(sequenceLength: sequenceLength) * 2)
+        parameters.cacheUnitSize(sequenceLength: sequenceLength)
     }
 
     /// What a server sets aside for steps of `stepTokens` tokens: activations, attention masks, row indices,

@@ -20,7 +20,6 @@ actor Conductor {
     private var jobByTicket: [UInt64: JobID] = [:]
     private var lastJob: UInt64 = 0
     private var servers: [ServerRecord]
-    private var observations: [ChainObservation]
     private var drainWaiters: [CheckedContinuation<Void, Never>] = []
     private var isDrained = false
 
@@ -30,8 +29,6 @@ actor Conductor {
         var job: GenerationJob
         var events: AsyncStream<GenerationEvent>.Continuation
         var attempt = 0
-        var chain: ChainIndex?
-        var startedAt = Instant.origin
         var task: Task<Void, Never>?
     }
 
@@ -42,12 +39,6 @@ actor Conductor {
         var lastError: String?
         /// The reason cannot go away by itself: the wrong model, too little memory.
         var isHopeless = false
-    }
-
-    /// Service times seen on a chain.
-    struct ChainObservation: Sendable {
-        var completed = 0
-        var totalServiceSeconds = 0.0
     }
 
     init(configuration: OrchestratorConfiguration, frontend: any ModelFrontend, logger: Logger) {
@@ -65,7 +56,6 @@ actor Conductor {
                 rule: rule),
             chains: plan.chains.map(DispatchChain.init), serverCount: configuration.cluster.servers.count)
         servers = [ServerRecord](repeating: ServerRecord(), count: configuration.cluster.servers.count)
-        observations = [ChainObservation](repeating: ChainObservation(), count: plan.chains.count)
     }
 
     // MARK: - Jobs
@@ -158,8 +148,6 @@ actor Conductor {
         // The dispatcher starts jobs on chains whose servers are all ready, and ready servers have links.
         precondition(hops.count == chain.hops.count, "a chain was started without all its servers")
         record.attempt = number
-        record.chain = index
-        record.startedAt = clock.now
         record.events.yield(.started(chain: attempt.chainName, attempt: number))
         let previous = record.task
         record.task = Task { [job = record.job] in
@@ -197,10 +185,6 @@ actor Conductor {
         guard let record = jobs[id], record.attempt == attempt else { return }
         switch outcome {
         case .finished(let result):
-            if let chain = record.chain {
-                observations[chain.rawValue].completed += 1
-                observations[chain.rawValue].totalServiceSeconds += (clock.now - record.startedAt).seconds
-            }
             record.events.yield(.finished(result))
             record.events.finish()
             forget(id)
@@ -285,7 +269,6 @@ actor Conductor {
 
     var queueLength: Int { dispatcher.queueLength }
     func running(on chain: ChainIndex) -> Int { dispatcher.running(on: chain) }
-    func observation(of chain: ChainIndex) -> ChainObservation { observations[chain.rawValue] }
 
     /// Takes no more jobs and returns when those accepted have ended.
     func drain() async {
