@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= passive
 # A dependency's stray files make SwiftPM warn at every build.
 QUIETER := 2>&1 | grep --line-buffered -v -e 'unhandled; explicitly declare' -e '/CMakeLists.txt$$' >&2
 
-.PHONY: run build test setup lint mutants clean
+.PHONY: run build test setup lint mutants bench clean
 
 run: build
 	@.build/release/chainserve up $(ARGS)
@@ -31,6 +31,9 @@ lint:
 
 mutants: setup
 	@Scripts/mutants.sh
+
+bench: setup
+	@Scripts/bench.sh $(ARGS)
 
 clean:
 	@rm -rf .build .native
