@@ -1,114 +1,76 @@
 import ChainModel
 
-/// The fastest chain through what cache is left, on block boundaries instead of servers.
+/// The fastest chain through what cache is left: a shortest path over block boundaries instead of servers.
 ///
-/// A link `(i, j)` depends on `i` only through the boundary `e_i` it starts from, so a partial chain is just the next
-/// block it needs. Vertices are the boundaries `1 … L + 1`; for each pair of boundaries `p < e` the servers that can take
-/// a job from `p` to the end `e` of their range are kept in order of `τc_j + τp_j·(e − p)`. Slots only shrink, so a server
-/// that can no longer hold `e − p` of them leaves that list for good, and the head of each list is its fastest usable
-/// server. A shortest path over the heads, at most `L(L + 1)/2` of them, is the fastest chain (section 3.1.4).
+/// A partial chain is just the next block it needs, so the vertices are the boundaries `1 … L + 1` (section 3.1.4). The
+/// edge from `p` to `e` is the head of that pair's list: its fastest server with `e − p` slots left. Slots only shrink, so
+/// a server passed over once is passed over for good, and costs and distances only grow. A distance therefore changes
+/// only when the edge that it came by, or the distance of the boundary before, does; all others are left alone.
 ///
 /// Ties: of equal servers the first in the cluster; of equal paths into a boundary the one from the smallest boundary.
 struct BoundaryGraph {
-    private let blockCount: Int
-    /// Pair `(p, e)` is at `pairOffset[e] + p`.
-    private let pairOffset: [Int]
-    /// Servers of all pairs, each pair's in order of cost.
-    private var entries: [Int32] = []
-    /// First entry of a pair still usable, and one past its last.
-    private var headPosition: [Int] = []
-    private var endPosition: [Int] = []
-    /// Cost of the head, seconds; infinite for an empty list.
-    private var headCost: [Double] = []
-    /// `τc_j`, `τp_j`, range and residual slots `R_j`, by server.
-    private let communicationTime: [Double]
-    private let blockTime: [Double]
-    private let ranges: [BlockRange?]
+    private let lists: BoundaryLists
+    /// `R_j`: slots left, by server.
     private(set) var residualSlots: [Int]
-    /// Least time from the source to each boundary, and the boundary before it; valid below `firstStale`.
+    /// The entry of each pair's list that is used now; one past the list when none is left.
+    private var head: [Int]
+    /// Cost of that entry, seconds; infinite past the list.
+    private var headCost: [Double]
+    /// Least time from boundary 1 to each boundary, seconds, and the boundary before it on that path; 0 without one.
     private var distance: [Double]
     private var previous: [Int]
+    /// Boundaries whose distance has to be computed again, and the smallest of them.
     private var isStale: [Bool]
     private var firstStale = 2
 
-    /// - Complexity: O(L² + S log S) for S = Σ min(m_j, M̃_j) list entries.
     init(_ cluster: Cluster, placement: Placement) {
-        blockCount = cluster.model.blockCount
-        ranges = placement.ranges
-        communicationTime = cluster.servers.map(\.communicationTimeSeconds)
-        blockTime = cluster.servers.map(\.blockTimeSeconds)
-        residualSlots = placement.ranges.enumerated().map { position, range in
-            range.map { cluster.cacheSlots(of: ServerIndex(position), hosting: $0.count) } ?? 0
-        }
-        var offsets = [0, 0]
-        var pairs = 0
-        for end in 2..<(blockCount + 2) {
-            offsets.append(pairs - 1)
-            pairs += end - 1
-        }
-        pairOffset = offsets
-        distance = [Double](repeating: .infinity, count: blockCount + 2)
+        self.init(BoundaryLists(cluster, placement: placement), placement: placement)
+    }
+
+    /// - Parameter placement: uses some of the servers of `lists`, with the ranges they have there.
+    /// - Complexity: O(L² + J), and O(1) for each entry of a server that is not used.
+    init(_ lists: BoundaryLists, placement: Placement) {
+        self.lists = lists
+        residualSlots = lists.slots
+        for (server, range) in placement.ranges.enumerated() where range == nil { residualSlots[server] = 0 }
+        head = lists.start
+        headCost = [Double](repeating: .infinity, count: lists.pairCount)
+        distance = [Double](repeating: .infinity, count: lists.blockCount + 2)
         distance[1] = 0
-        previous = [Int](repeating: 0, count: blockCount + 2)
-        isStale = [Bool](repeating: true, count: blockCount + 2)
-        headPosition = [Int](repeating: 0, count: pairs)
-        endPosition = [Int](repeating: 0, count: pairs)
-        headCost = [Double](repeating: .infinity, count: pairs)
-        fillLists()
-    }
-
-    private mutating func fillLists() {
-        var byEnd = [[Int32]](repeating: [], count: blockCount + 2)
-        var total = 0
-        for (server, range) in ranges.enumerated() {
-            guard let range, residualSlots[server] > 0 else { continue }
-            byEnd[range.end].append(Int32(server))
-            total += min(range.count, residualSlots[server])
-        }
-        entries.reserveCapacity(total)
-        for end in 2..<(blockCount + 2) {
-            // The order for one width is nearly that for the next, which the sort takes advantage of.
-            var members = byEnd[end].map { (cost: 0.0, server: $0) }
-            var width = 1
-            while !members.isEmpty, width < end {
-                members.removeAll {
-                    let server = Int($0.server)
-                    return (ranges[server]?.count ?? 0) < width || residualSlots[server] < width
-                }
-                for position in members.indices {
-                    members[position].cost = cost(of: Int(members[position].server), width: width)
-                }
-                members.sort { $0.cost != $1.cost ? $0.cost < $1.cost : $0.server < $1.server }
-                let pair = pairOffset[end] + end - width
-                headPosition[pair] = entries.count
-                for member in members { entries.append(member.server) }
-                endPosition[pair] = entries.count
-                if let first = members.first { headCost[pair] = first.cost }
-                width += 1
+        previous = [Int](repeating: 0, count: lists.blockCount + 2)
+        isStale = [Bool](repeating: true, count: lists.blockCount + 2)
+        for end in 2..<(lists.blockCount + 2) {
+            for boundary in 1..<end {
+                advanceHead(of: lists.pair(from: boundary, to: end), width: end - boundary)
             }
         }
     }
 
-    /// `τc_j + τp_j·m_ij`, seconds (eq. 2).
-    private func cost(of server: Int, width: Int) -> Double {
-        communicationTime[server] + blockTime[server] * Double(width)
+    /// Moves a pair's head to its first server with `width` slots left.
+    private mutating func advanceHead(of pair: Int, width: Int) {
+        var position = head[pair]
+        let last = lists.end[pair]
+        while position < last, residualSlots[Int(lists.entries[position])] < width { position += 1 }
+        head[pair] = position
+        headCost[pair] =
+            position < last ? lists.cost(of: Int(lists.entries[position]), width: width) : .infinity
     }
 
-    /// Least time over all chains with room for a job, seconds; infinite when source and sink are disconnected.
-    /// - Complexity: O(L²), less when only late boundaries changed.
+    /// Least time over all chains with room for a job, seconds; infinite when there is none.
+    /// - Complexity: O(L) for each boundary whose distance may have changed.
     mutating func fastestTime() -> Double {
-        if firstStale <= blockCount + 1 {
-            var changed = false
-            for end in firstStale..<(blockCount + 2) where changed || isStale[end] {
-                isStale[end] = false
-                let (best, from) = bestPredecessor(of: end)
-                if best != distance[end] { changed = true }
-                distance[end] = best
-                previous[end] = from
-            }
-            firstStale = blockCount + 2
+        let sink = lists.blockCount + 1
+        guard firstStale <= sink else { return distance[sink] }
+        var hasChanged = [Bool](repeating: false, count: sink + 1)
+        for end in firstStale...sink where isStale[end] || hasChanged[previous[end]] {
+            isStale[end] = false
+            let (time, boundary) = bestPredecessor(of: end)
+            hasChanged[end] = time != distance[end]
+            distance[end] = time
+            previous[end] = boundary
         }
-        return distance[blockCount + 1]
+        firstStale = sink + 1
+        return distance[sink]
     }
 
     private func bestPredecessor(of end: Int) -> (time: Double, boundary: Int) {
@@ -116,7 +78,7 @@ struct BoundaryGraph {
         var from = 0
         distance.withUnsafeBufferPointer { distance in
             headCost.withUnsafeBufferPointer { headCost in
-                let offset = pairOffset[end]
+                let offset = lists.pair(from: 0, to: end)
                 for boundary in 1..<end {
                     let time = distance[boundary] + headCost[offset + boundary]
                     if time < best {
@@ -133,10 +95,10 @@ struct BoundaryGraph {
     /// - Precondition: `fastestTime()` has just returned a finite time.
     func fastestHops() -> [ChainHop] {
         var hops: [ChainHop] = []
-        var end = blockCount + 1
+        var end = lists.blockCount + 1
         while end > 1 {
             let boundary = previous[end]
-            let server = entries[headPosition[pairOffset[end] + boundary]]
+            let server = lists.entries[head[lists.pair(from: boundary, to: end)]]
             hops.append(
                 ChainHop(server: ServerIndex(Int(server)), firstBlock: boundary, blockCount: end - boundary))
             end = boundary
@@ -150,30 +112,31 @@ struct BoundaryGraph {
         hops.reduce(Int.max) { min($0, residualSlots[$1.server.rawValue] / $1.blockCount) }
     }
 
-    /// Takes the slots of `capacity` jobs on a chain and drops servers from lists they can no longer serve.
+    /// Takes the slots of `capacity` jobs on a chain, and passes over servers that have too few left.
     /// - Precondition: `capacity ≤ room(for: hops)`.
-    /// - Complexity: amortized O(1) per list entry dropped, O(m_j) per hop.
+    /// - Complexity: amortized O(1) per list entry passed over, O(m_j) per hop.
     mutating func reserve(_ hops: [ChainHop], capacity: Int) {
         for hop in hops {
             let server = hop.server.rawValue
             residualSlots[server] -= hop.blockCount * capacity
-            guard let range = ranges[server] else { continue }
+            guard let range = lists.ranges[server] else { continue }
             let left = residualSlots[server]
             var width = range.count
             while width > left {
-                dropUnusableHeads(of: pairOffset[range.end] + range.end - width, end: range.end, width: width)
+                passOver(server, from: range.end - width, to: range.end)
                 width -= 1
             }
         }
     }
 
-    private mutating func dropUnusableHeads(of pair: Int, end: Int, width: Int) {
-        var position = headPosition[pair]
-        let last = endPosition[pair]
-        guard position < last, residualSlots[Int(entries[position])] < width else { return }
-        while position < last, residualSlots[Int(entries[position])] < width { position += 1 }
-        headPosition[pair] = position
-        headCost[pair] = position < last ? cost(of: Int(entries[position]), width: width) : .infinity
+    /// Gives a pair another head if `server` is it.
+    private mutating func passOver(_ server: Int, from boundary: Int, to end: Int) {
+        let pair = lists.pair(from: boundary, to: end)
+        let position = head[pair]
+        guard position < lists.end[pair], Int(lists.entries[position]) == server else { return }
+        advanceHead(of: pair, width: end - boundary)
+        // Another edge can only have become slower: it is no matter unless the path came by it.
+        guard previous[end] == boundary else { return }
         isStale[end] = true
         firstStale = min(firstStale, end)
     }
@@ -181,7 +144,6 @@ struct BoundaryGraph {
     /// First boundary that no chain reaches, for saying what is missing; `nil` when the sink is reached.
     mutating func firstUnreachableBlock() -> Int? {
         guard fastestTime() == .infinity else { return nil }
-        let reached = (1..<(blockCount + 1)).last { distance[$0] < .infinity } ?? 1
-        return reached
+        return (1..<(lists.blockCount + 1)).last { distance[$0] < .infinity } ?? 1
     }
 }

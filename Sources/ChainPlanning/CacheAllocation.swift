@@ -13,11 +13,16 @@ package struct CacheAllocation {
 
     /// Takes the fastest chain with room, gives it all it can hold, and repeats until none is left.
     ///
-    /// Every turn empties at least one list entry of the boundary graph, which bounds the number of chains by
+    /// Every turn passes over at least one list entry of the boundary graph, which bounds the number of chains by
     /// `Σ_j min(m_j, M̃_j)`.
     /// - Complexity: O(K·L²) for K chains, after the graph is built.
     package init(_ cluster: Cluster, placement: Placement) {
-        var graph = BoundaryGraph(cluster, placement: placement)
+        self.init(BoundaryLists(cluster, placement: placement), placement: placement)
+    }
+
+    /// The same with lists that hold the servers of `placement`, and maybe others.
+    init(_ lists: BoundaryLists, placement: Placement) {
+        var graph = BoundaryGraph(lists, placement: placement)
         fill(&graph)
         total()
     }
@@ -26,11 +31,13 @@ package struct CacheAllocation {
     ///
     /// Lemma 1 guarantees the required rate through the reserved chains; the greedy chains can strand a server and miss
     /// it, rarely. A reserved chain that the allocation finds again is counted once, with both capacities.
-    init(_ cluster: Cluster, placement: Placement, reserving reserved: [[ServerIndex]], capacity: Int) {
-        var graph = BoundaryGraph(cluster, placement: placement)
+    init(
+        _ lists: BoundaryLists, placement: Placement, reserving reserved: [[ServerIndex]], capacity: Int
+    ) {
+        var graph = BoundaryGraph(lists, placement: placement)
         var first: [ServerChain] = []
         for servers in reserved {
-            guard let chain = Self.chain(over: servers, cluster, placement, capacity: capacity) else {
+            guard let chain = Self.chain(over: servers, lists, placement, capacity: capacity) else {
                 continue
             }
             graph.reserve(chain.hops, capacity: capacity)
@@ -76,7 +83,7 @@ package struct CacheAllocation {
 
     /// The chain over the given servers in order, each running to the end of its range.
     private static func chain(
-        over servers: [ServerIndex], _ cluster: Cluster, _ placement: Placement, capacity: Int
+        over servers: [ServerIndex], _ lists: BoundaryLists, _ placement: Placement, capacity: Int
     ) -> ServerChain? {
         var next = 1
         var hops: [ChainHop] = []
@@ -84,9 +91,7 @@ package struct CacheAllocation {
         for server in servers {
             guard let range = placement[server], range.contains(next) else { return nil }
             hops.append(ChainHop(server: server, firstBlock: next, blockCount: range.end - next))
-            time +=
-                cluster[server].communicationTimeSeconds
-                + cluster[server].blockTimeSeconds * Double(range.end - next)
+            time += lists.cost(of: server.rawValue, width: range.end - next)
             next = range.end
         }
         return ServerChain(hops: hops, capacity: capacity, serviceTimeSeconds: time)

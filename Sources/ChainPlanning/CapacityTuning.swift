@@ -1,56 +1,57 @@
 import ChainModel
 
+/// Runs `body(0) … body(count − 1)`, in any order and maybe several at once, and returns when all have ended.
+///
+/// The planner starts no threads: whoever calls it may lend it some. Plans do not depend on the loop.
+public typealias IndependentLoop = @Sendable (_ count: Int, _ body: @Sendable (Int) -> Void) -> Void
+
 /// Chooses the required capacity `c` (section 3.2.3).
 ///
 /// Compositions are ranked first by what they achieve (load target met, else a steady state, else nothing), so that a
 /// tuned plan exceeds the load target only when no composition meets it or the target is to be ignored; then by the
 /// criterion. Ties: the smallest `c`.
+///
+/// What cannot win is not computed: a run of Algorithm 1 whose `SlotBound` is above a value found already, and the exact
+/// mean where the lower bound of Theorem 4 is. Only values above that of the winner are ever left out, so the choice
+/// depends neither on the order of the evaluations nor on how many run at once.
 struct CapacityTuning {
     let cluster: Cluster
     let criterion: TuningCriterion
     let ignoreLoadTarget: Bool
+    /// Runs the evaluations.
+    var loop: IndependentLoop = CapacityTuning.sequentially
 
-    /// What a composition achieves; smaller is better.
-    private enum Grade: Int, Comparable {
-        case meetsTarget
-        case stable
-        case unstable
-        static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
+    static let sequentially: IndependentLoop = { count, body in
+        for position in 0..<count { body(position) }
     }
 
-    private struct Candidate {
-        var composition: Composition
-        var chains: ParallelChains
-        var grade: Grade
-        /// The criterion's value, or a lower bound on it where the exact one is not needed yet.
-        var objective: Double
+    /// A run of Algorithm 1 that has yet to be evaluated.
+    private struct Run {
+        var stops: [Composer.Stop]
+        /// The best that any of its compositions can be.
+        var bestGrade: TuningGrade
+        var bound: Double
     }
 
     /// - Returns: `nil` when no `c` gives chains that can be compared.
-    /// - Complexity: the sum over distinct placements of O(K·L² + C); for the exact mean O(C·S²) more for those few whose
-    ///   lower bound does not rule them out.
+    /// - Complexity: O(J log J) for each distinct `m_j(c)`; for each distinct placement that is not ruled out O(K·L² + C);
+    ///   for the exact mean O(C·S²) more for those few whose lower bound does not rule them out.
     func best(_ composer: Composer) -> Composition? {
-        var candidates: [Candidate] = []
-        composer.forEachPlacement { composition in
-            // A chain that takes no time has no rate; the fastest chain comes first.
-            guard let fastest = composition.allocation.chains.first, fastest.serviceTimeSeconds > 0 else {
-                return
-            }
-            let candidate = candidate(composition)
-            // Only the best grade seen so far can win.
-            if let grade = candidates.first?.grade {
-                guard candidate.grade <= grade else { return }
-                if candidate.grade < grade { candidates.removeAll(keepingCapacity: true) }
-            }
-            candidates.append(candidate)
+        let runs = runs(composer)
+        let standings = TuningStandings(tie: criterion == .exact ? Self.exactTie : Self.tie)
+        loop(runs.count) { position in
+            let run = runs[position]
+            guard standings.canWin(run.bestGrade, run.bound) else { return }
+            let greedy = composer.greedy(capacity: run.stops[0].capacity)
+            composer.forEachComposition(of: greedy, at: run.stops) { enter($0, standings) }
         }
-        guard let grade = candidates.first?.grade else { return nil }
-        if criterion == .exact, grade != .unstable { return leastExact(candidates) }
-        var best = candidates[0]
-        for candidate in candidates.dropFirst() where Self.isLess(candidate.objective, best.objective) {
-            best = candidate
+        let postponed = standings.postponed()
+        loop(postponed.count) { position in
+            let candidate = postponed[position]
+            guard standings.canWin(candidate.grade, candidate.bound) else { return }
+            enterExact(candidate, standings)
         }
-        return best.composition
+        return standings.winner().map { composer.compose(capacity: $0) }
     }
 
     /// Objectives closer than this, relatively, are taken for equal: rounding of the bounds.
@@ -58,61 +59,66 @@ struct CapacityTuning {
     /// The same for the exact mean, whose interpolation is good to about 3e-10.
     private static let exactTie = 1e-9
 
-    private static func isLess(_ left: Double, _ right: Double, tie: Double = Self.tie) -> Bool {
-        if right == .infinity { return left < right }
-        return left < right - tie * right.magnitude
-    }
-
-    private func candidate(_ composition: Composition) -> Candidate {
-        let demand = cluster.demand
-        let chains = ParallelChains(composition.allocation.chains)
-        let load = demand.arrivalRate / chains.totalRate
-        let grade: Grade =
-            load >= 1
-            ? .unstable
-            : LoadTarget.isMet(load, target: demand.loadTarget) || ignoreLoadTarget ? .meetsTarget : .stable
-        return Candidate(
-            composition: composition, chains: chains, grade: grade,
-            objective: objective(composition, chains, grade))
-    }
-
-    private func objective(_ composition: Composition, _ chains: ParallelChains, _ grade: Grade) -> Double {
-        let rate = cluster.demand.arrivalRate
-        // Without a steady state no mean exists: the larger the total rate, the better.
-        if grade == .unstable, criterion != .surrogate { return -chains.totalRate }
-        switch criterion {
-        case .exact, .lowerBound, .simulated:
-            return ResponseBounds.lower(chains, arrivalRate: rate) ?? .infinity
-        case .upperBound:
-            return ResponseBounds.upper(chains, arrivalRate: rate) ?? .infinity
-        case .surrogate:
-            guard composition.reservedRateMet else { return .infinity }
-            return Double(composition.capacityParameter) * Double(composition.disjointChains)
-        }
-    }
-
-    /// The least exact mean, in increasing order of the lower bound: once that exceeds the best exact value the rest
-    /// cannot win.
-    private func leastExact(_ candidates: [Candidate]) -> Composition? {
-        let order = candidates.indices.sorted {
-            let (left, right) = (candidates[$0].objective, candidates[$1].objective)
-            return left != right ? left < right : $0 < $1
-        }
-        var best: (position: Int, mean: Double)?
-        for position in order {
-            let candidate = candidates[position]
-            if let best, candidate.objective > best.mean * (1 + Self.exactTie) { break }
-            let analysis = ExactAnalysis(candidate.chains, arrivalRate: cluster.demand.arrivalRate)
-            guard let mean = analysis?.meanResponseTime else { continue }
-            guard let current = best else {
-                best = (position, mean)
-                continue
+    /// All runs, the most promising first. Ties: the smallest `c`.
+    private func runs(_ composer: Composer) -> [Run] {
+        var runs: [Run] = []
+        composer.forEachRun { greedy, stops in
+            var run = Run(stops: stops, bestGrade: .meetsTarget, bound: -.infinity)
+            if criterion != .surrogate {
+                let bound = SlotBound(greedy, cluster)
+                run.bestGrade = grade(totalRate: bound.totalRate * (1 + Self.exactTie))
+                run.bound = run.bestGrade == .unstable ? -bound.totalRate : bound.meanResponseTime
             }
-            let tied = (mean - current.mean).magnitude <= Self.exactTie * current.mean
-            // Of tied candidates the smallest c; they are visited in another order here.
-            if tied ? position < current.position : mean < current.mean { best = (position, mean) }
+            runs.append(run)
         }
-        return best.map { candidates[$0.position].composition }
+        return runs.sorted {
+            if $0.bestGrade != $1.bestGrade { return $0.bestGrade < $1.bestGrade }
+            return $0.bound != $1.bound ? $0.bound < $1.bound : $0.stops[0].capacity < $1.stops[0].capacity
+        }
+    }
+
+    private func grade(totalRate: Double) -> TuningGrade {
+        let load = cluster.demand.arrivalRate / totalRate
+        guard load < 1 else { return .unstable }
+        return ignoreLoadTarget || LoadTarget.isMet(load, target: cluster.demand.loadTarget)
+            ? .meetsTarget : .stable
+    }
+
+    /// Evaluates one composition as far as it can still win.
+    private func enter(_ composition: Composition, _ standings: TuningStandings) {
+        // A chain that takes no time has no rate; the fastest chain comes first.
+        guard let fastest = composition.allocation.chains.first, fastest.serviceTimeSeconds > 0 else { return }
+        let chains = ParallelChains(composition.allocation.chains)
+        let rate = cluster.demand.arrivalRate
+        let grade = grade(totalRate: chains.totalRate)
+        let capacity = composition.capacityParameter
+        // Without a steady state no mean exists: the larger the total rate, the better.
+        if grade == .unstable, criterion != .surrogate {
+            standings.enter(capacity, grade, objective: -chains.totalRate)
+            return
+        }
+        switch criterion {
+        case .lowerBound, .simulated:
+            let lower = ResponseBounds.lower(chains, arrivalRate: rate)
+            standings.enter(capacity, grade, objective: lower ?? .infinity)
+        case .upperBound:
+            let upper = ResponseBounds.upper(chains, arrivalRate: rate)
+            standings.enter(capacity, grade, objective: upper ?? .infinity)
+        case .surrogate:
+            let slots = Double(capacity) * Double(composition.disjointChains)
+            standings.enter(capacity, grade, objective: composition.reservedRateMet ? slots : .infinity)
+        case .exact:
+            let bound = ResponseBounds.lower(chains, arrivalRate: rate) ?? .infinity
+            let candidate = TuningStandings.Candidate(
+                capacity: capacity, grade: grade, bound: bound, chains: chains)
+            // The least bound so far is likely to win and to rule out others; the rest may wait.
+            if standings.isFirstChoice(candidate) { enterExact(candidate, standings) }
+        }
+    }
+
+    private func enterExact(_ candidate: TuningStandings.Candidate, _ standings: TuningStandings) {
+        guard let exact = ExactAnalysis(candidate.chains, arrivalRate: cluster.demand.arrivalRate) else { return }
+        standings.enter(candidate.capacity, candidate.grade, objective: exact.meanResponseTime)
     }
 }
 

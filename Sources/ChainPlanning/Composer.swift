@@ -52,68 +52,111 @@ struct Composer {
         }
     }
 
+    /// Where Algorithm 1 stops for a required capacity `c`, and for all larger ones up to the next stop.
+    struct Stop {
+        /// The smallest such `c`.
+        var capacity: Int
+        /// `K(c)`: chains built, all of them when the rate is not reached.
+        var chainCount: Int
+        /// Whether they reach `λ/(ρ̄·c)`.
+        var rateReached: Bool
+    }
+
+    /// Algorithm 1 run to its end for the block counts of one `c`.
+    func greedy(capacity: Int) -> GreedyPlacement {
+        GreedyPlacement(cluster, counts: capacities.blockCounts(capacity: capacity), capacity: capacity)
+    }
+
     /// The composition for one `c`.
     /// - Precondition: `c` is feasible.
     func compose(capacity: Int) -> Composition {
-        let counts = capacities.blockCounts(capacity: capacity)
-        let greedy = GreedyPlacement(cluster, counts: counts, capacity: capacity)
-        let required = requiredRate(capacity)
-        let chainCount = greedy.chainCount(reaching: required)
-        let reached = greedy.reaches(required, chainCount: chainCount)
-        let placement = greedy.placement(chainCount: chainCount, rateReached: reached)
-        return compose(placement, greedy, capacity: capacity, chainCount: chainCount, reached: reached)
+        let greedy = greedy(capacity: capacity)
+        let stop = stop(of: greedy, capacity: capacity)
+        let placement = greedy.placement(chainCount: stop.chainCount, rateReached: stop.rateReached)
+        return compose(stop, placement, greedy, BoundaryLists(cluster, placement: placement))
     }
 
-    private func compose(
-        _ placement: Placement, _ greedy: GreedyPlacement, capacity: Int, chainCount: Int, reached: Bool
+    /// The composition for a stop of `greedy`, with lists that hold at least the servers of its placement.
+    func compose(
+        _ stop: Stop, _ placement: Placement, _ greedy: GreedyPlacement, _ lists: BoundaryLists
     ) -> Composition {
-        var allocation = CacheAllocation(cluster, placement: placement)
+        var allocation = CacheAllocation(lists, placement: placement)
         let needed = cluster.demand.arrivalRate / cluster.demand.loadTarget
-        if reached, allocation.totalServiceRate < needed * (1 - Self.rounding) {
-            let reserved = greedy.chains.prefix(chainCount).map(\.servers)
+        if stop.rateReached, allocation.totalServiceRate < needed * (1 - Self.rounding) {
+            let reserved = greedy.chains.prefix(stop.chainCount).map(\.servers)
             let fallback = CacheAllocation(
-                cluster, placement: placement, reserving: reserved, capacity: capacity)
+                lists, placement: placement, reserving: reserved, capacity: stop.capacity)
             if fallback.totalServiceRate > allocation.totalServiceRate { allocation = fallback }
         }
         return Composition(
-            capacityParameter: capacity, placement: placement, allocation: allocation,
-            disjointChains: chainCount, reservedRateMet: reached)
+            capacityParameter: stop.capacity, placement: placement, allocation: allocation,
+            disjointChains: stop.chainCount, reservedRateMet: stop.rateReached)
+    }
+
+    private func stop(of greedy: GreedyPlacement, capacity: Int) -> Stop {
+        let required = requiredRate(capacity)
+        let chainCount = greedy.chainCount(reaching: required)
+        return Stop(
+            capacity: capacity, chainCount: chainCount,
+            rateReached: greedy.reaches(required, chainCount: chainCount))
     }
 
     /// Relative difference that is taken for rounding where a rate is compared with the one required.
     static let rounding = 1e-12
 
-    /// Calls `visit` with every distinct placement, in increasing order of the smallest `c` that leads to it.
+    /// Calls `visit` with every run of Algorithm 1 that differs in its block counts `m_j(c)`, and where it stops for the
+    /// `c` that share them; both in increasing order of `c`. Between them the stops lead to every distinct placement.
     ///
     /// For equal `m_j(c)` only the number of chains that Algorithm 1 builds depends on `c`; the placements of neighbouring
-    /// runs may still be equal when only spare servers differ. An equal placement cannot come back later, since the
-    /// amortized times of the servers outside it do not decrease with `c`.
-    func forEachPlacement(_ visit: (Composition) -> Void) {
+    /// runs may still be equal when only spare servers differ: the first stop of the later run is then left out. An equal
+    /// placement cannot come back later, since the amortized times of the servers outside it do not decrease with `c`.
+    /// - Complexity: O(J log J) for each run.
+    func forEachRun(_ visit: (GreedyPlacement, [Stop]) -> Void) {
         let largest = largestFeasibleCapacity
         var capacity = 1
-        var latest: (placement: Placement, chainCount: Int, reached: Bool)?
+        var latest: (stop: Stop, placement: Placement)?
         while capacity <= largest {
             let last = min(largest, capacities.lastCapacity(sameAs: capacity))
-            let counts = capacities.blockCounts(capacity: capacity)
-            let greedy = GreedyPlacement(cluster, counts: counts, capacity: capacity)
+            let greedy = greedy(capacity: capacity)
+            var stops: [Stop] = []
             while capacity <= last {
-                let required = requiredRate(capacity)
-                let chainCount = greedy.chainCount(reaching: required)
-                let reached = greedy.reaches(required, chainCount: chainCount)
-                let placement = greedy.placement(chainCount: chainCount, rateReached: reached)
-                // The number of chains, and whether they suffice, is what the surrogate compares.
-                let same = latest.map {
-                    $0.chainCount == chainCount && $0.reached == reached && $0.placement == placement
-                }
-                if same != true {
-                    visit(
-                        compose(
-                            placement, greedy, capacity: capacity, chainCount: chainCount, reached: reached))
-                    latest = (placement, chainCount, reached)
-                }
-                capacity = next(after: capacity, upTo: last, greedy, chainCount: chainCount, reached: reached)
+                let stop = stop(of: greedy, capacity: capacity)
+                stops.append(stop)
+                capacity = next(after: stop, upTo: last, greedy)
             }
+            let first = greedy.placement(chainCount: stops[0].chainCount, rateReached: stops[0].rateReached)
+            // The number of chains, and whether they suffice, is what the surrogate compares.
+            let repeats = latest.map {
+                $0.stop.chainCount == stops[0].chainCount && $0.stop.rateReached == stops[0].rateReached
+                    && $0.placement == first
+            }
+            let final = stops[stops.count - 1]
+            latest = (
+                final,
+                stops.count == 1
+                    ? first
+                    : greedy.placement(chainCount: final.chainCount, rateReached: final.rateReached)
+            )
+            if repeats == true { stops.removeFirst() }
+            if !stops.isEmpty { visit(greedy, stops) }
         }
+    }
+
+    /// Calls `visit` with every distinct placement, in increasing order of the smallest `c` that leads to it.
+    func forEachPlacement(_ visit: (Composition) -> Void) {
+        forEachRun { greedy, stops in forEachComposition(of: greedy, at: stops, visit) }
+    }
+
+    /// Calls `visit` with the compositions of one run, in order.
+    func forEachComposition(
+        of greedy: GreedyPlacement, at stops: [Stop], _ visit: (Composition) -> Void
+    ) {
+        // The first stop has the most servers: its lists serve the others too.
+        let placements = stops.map {
+            greedy.placement(chainCount: $0.chainCount, rateReached: $0.rateReached)
+        }
+        let lists = BoundaryLists(cluster, placement: placements[0])
+        for (stop, placement) in zip(stops, placements) { visit(compose(stop, placement, greedy, lists)) }
     }
 
     /// Calls `visit` with the placement of every server that Algorithm 1 could place, for each distinct `m_j(c)`, until it
@@ -122,21 +165,18 @@ struct Composer {
         let largest = largestFeasibleCapacity
         var capacity = 1
         while capacity <= largest {
-            let counts = capacities.blockCounts(capacity: capacity)
-            let greedy = GreedyPlacement(cluster, counts: counts, capacity: capacity)
+            let greedy = greedy(capacity: capacity)
             guard visit(greedy.placement(chainCount: greedy.chains.count, rateReached: false)) else { return }
             capacity = min(largest, capacities.lastCapacity(sameAs: capacity)) + 1
         }
     }
 
     /// Smallest `c' > c` at which Algorithm 1 stops elsewhere, `last + 1` when there is none up to `last`.
-    private func next(
-        after capacity: Int, upTo last: Int, _ greedy: GreedyPlacement, chainCount: Int, reached: Bool
-    ) -> Int {
-        guard chainCount > 0, !reached || chainCount > 1 else { return last + 1 }
+    private func next(after stop: Stop, upTo last: Int, _ greedy: GreedyPlacement) -> Int {
+        guard stop.chainCount > 0, !stop.rateReached || stop.chainCount > 1 else { return last + 1 }
         // Not reached: it changes when all chains reach the rate. Reached: when one chain fewer does.
-        let target = reached ? chainCount - 1 : chainCount
-        var low = capacity + 1
+        let target = stop.rateReached ? stop.chainCount - 1 : stop.chainCount
+        var low = stop.capacity + 1
         var high = last + 1
         while low < high {
             let middle = low + (high - low) / 2

@@ -47,10 +47,12 @@ public enum Planner {
     /// Servers with a manual placement keep it under every method. Under `gbp-cr` the planner places the others around
     /// them, under `whole-model` those that can hold the whole model do, under `petals` and `cg-bp` the others join after
     /// them, and under `manual` the others stay spare.
+    /// - Parameter loop: runs what can be computed independently while tuning; the plan does not depend on it. One after
+    ///   another when `nil`.
     /// - Throws: `PlanningError` when there is no plan. A missed load target or `λ ≥ ν` is not an error: the plan says so.
     /// - Complexity: dominated by the cache allocation of each distinct placement, O(K·L²).
     public static func plan(
-        _ cluster: Cluster, options: PlanningOptions = PlanningOptions()
+        _ cluster: Cluster, options: PlanningOptions = PlanningOptions(), loop: IndependentLoop? = nil
     ) throws(PlanningError) -> Plan {
         try validate(cluster)
         if options.useAllServers || options.improve, options.placement != .gbpCR {
@@ -62,7 +64,7 @@ public enum Planner {
         var tunedBy: TuningCriterion?
         switch options.placement {
         case .gbpCR where cluster.manualPlacement.ranges.contains(nil):
-            (composition, tunedBy) = try greedy(cluster, options)
+            (composition, tunedBy) = try greedy(cluster, options, loop)
         case .manual where cluster.manualPlacement.ranges.allSatisfy { $0 == nil }:
             throw .invalidInput(
                 "no server is placed by hand: add `placement` to the cluster file, or use gbp-cr")
@@ -112,7 +114,7 @@ public enum Planner {
     }
 
     private static func greedy(
-        _ cluster: Cluster, _ options: PlanningOptions
+        _ cluster: Cluster, _ options: PlanningOptions, _ loop: IndependentLoop?
     ) throws(PlanningError) -> (Composition, TuningCriterion?) {
         let composer = Composer(cluster)
         try composer.requireFit()
@@ -129,7 +131,8 @@ public enum Planner {
                     + "upper-bound or surrogate")
         case .tuned(let criterion):
             let tuning = CapacityTuning(
-                cluster: cluster, criterion: criterion, ignoreLoadTarget: options.ignoreLoadTarget)
+                cluster: cluster, criterion: criterion, ignoreLoadTarget: options.ignoreLoadTarget,
+                loop: loop ?? CapacityTuning.sequentially)
             // Without any chain the composition for c = 1 says which block is missing.
             return (tuning.best(composer) ?? composer.compose(capacity: 1), criterion)
         }
