@@ -87,7 +87,9 @@ struct CapacityTuning {
     /// Evaluates one composition as far as it can still win.
     private func enter(_ composition: Composition, _ standings: TuningStandings) {
         // A chain that takes no time has no rate; the fastest chain comes first.
-        guard let fastest = composition.allocation.chains.first, fastest.serviceTimeSeconds > 0 else { return }
+        guard let fastest = composition.allocation.chains.first, fastest.serviceTimeSeconds > 0 else {
+            return
+        }
         let chains = ParallelChains(composition.allocation.chains)
         let rate = cluster.demand.arrivalRate
         let grade = grade(totalRate: chains.totalRate)
@@ -117,7 +119,9 @@ struct CapacityTuning {
     }
 
     private func enterExact(_ candidate: TuningStandings.Candidate, _ standings: TuningStandings) {
-        guard let exact = ExactAnalysis(candidate.chains, arrivalRate: cluster.demand.arrivalRate) else { return }
+        guard let exact = ExactAnalysis(candidate.chains, arrivalRate: cluster.demand.arrivalRate) else {
+            return
+        }
         standings.enter(candidate.capacity, candidate.grade, objective: exact.meanResponseTime)
     }
 }

@@ -2,13 +2,13 @@ import ChainModel
 
 extension SparseChain {
     /// Means of a distribution over the states, with the geometric tail above the last.
-    func solution(_ weights: [Double], residual: Double, sweeps: Int) -> Solution {
+    func solution(_ weights: [Double], residual: Double) -> Solution {
         let slots = capacities.reduce(0, +)
         var totalRate = 0.0
         for (rate, capacity) in zip(rates, capacities) { totalRate += rate * Double(capacity) }
         let load = arrivalRate / totalRate
         var sums = Sums()
-        forEachState(descending: false) { number, state, busy in
+        forEachState { number, state, busy in
             let level = levels[number]
             var jobs = number
             var starts = false
@@ -34,7 +34,7 @@ extension SparseChain {
         return Solution(
             meanJobs: mean, jobsVariance: sums.squares / sums.total - mean * mean,
             meanWaiting: sums.waiting / sums.total, waitProbability: sums.waits / sums.total,
-            residual: residual, sweeps: sweeps, stateCount: stateCount)
+            residual: residual, stateCount: stateCount)
     }
 
     private struct Sums {

@@ -1,18 +1,12 @@
 import ChainModel
-import RealModule
 
-/// The queue itself as a Markov chain, solved iteratively: a check of `ExactAnalysis` that shares no formula
-/// with it.
+/// The queue itself as a Markov chain, solved by elimination: a check of `ExactAnalysis` that shares no formula with it.
 ///
-/// States are `(q, z_1 … z_K)`: `q` jobs wait, `z_l` slots of chain `l` are busy. With thresholds `n_l`,
-/// chains with `n_l ≤ q` are full, so level `q` holds the others' `∏ (c_l + 1)` states; under JFFC there is
-/// one level. Above the full state of the last level, `q = n_K − 1`, the queue is geometric with ratio `ρ`,
-/// by the cut between `n` and `n + 1` jobs.
+/// States are `(q, z_1 … z_K)`: `q` jobs wait, `z_l` slots of chain `l` are busy. With thresholds `n_l`, chains with
+/// `n_l ≤ q` are full, so level `q` holds the others' `∏ (c_l + 1)` states; under JFFC there is one level. Above the full
+/// state of the last level, `q = n_K − 1`, the queue is geometric with ratio `ρ`, by the cut between `n` and `n + 1` jobs.
 ///
-/// Gauss–Seidel sweeps, each followed by aggregation over one chain's `z_l`, slowest chain first, or over `q`
-/// (Koury, McAllister and Stewart 1984): both move by one, so cut equations say how to rescale their
-/// marginals. All numbers stay positive. With too few sweeps between them the aggregations can undo each
-/// other, so their number grows when needed.
+/// The residual is computed afterwards from the transitions of each state, without anything the elimination knows.
 public struct SparseChain: Sendable {
     /// What a solution says, with how well it solves the balance equations.
     public struct Solution: Hashable, Sendable {
@@ -24,21 +18,14 @@ public struct SparseChain: Sendable {
         public var meanWaiting: Double
         /// Probability that an arriving job waits.
         public var waitProbability: Double
-        /// `‖πQ‖₁` over the largest rate out of a state.
+        /// `‖πQ‖₁` over the largest rate out of a state, for `π` of sum one.
         public var residual: Double
-        /// Sweeps over all states.
-        public var sweeps: Int
         public var stateCount: Int
     }
 
-    /// Sweeps after which the iteration ends, whatever the residual.
-    public static let mostSweeps = 20_000
-    /// Sweeps before an aggregation at most; doubled from one whenever the residual falls by less than three
-    /// quarters.
-    private static let mostSmoothing = 64
-
     let rates: [Double]
     let capacities: [Int]
+    private let thresholds: [Int]
     let arrivalRate: Double
     let levels: [Level]
     /// States kept: `Σ_q ∏ (c_l + 1)` over the chains that are not full at level `q`.
@@ -67,6 +54,7 @@ public struct SparseChain: Sendable {
         capacities = chains.capacities
         self.arrivalRate = arrivalRate
         let thresholds = thresholds ?? [Int](repeating: 1, count: chains.count)
+        self.thresholds = thresholds
         var levels: [Level] = []
         var total = 0
         for waiting in 0..<(thresholds.last ?? 1) {
@@ -91,51 +79,49 @@ public struct SparseChain: Sendable {
         stateCount = total
     }
 
-    /// Sweeps until the residual is below `tolerance`, or only rounding is left.
-    /// - Complexity: O(states·K) for each sweep.
-    public func solve(tolerance: Double = 1e-13) -> Solution {
-        var weights = start()
-        var sweeps = 0
-        var residual = Double.infinity
-        var smoothing = 1
-        while sweeps < Self.mostSweeps, residual > tolerance {
-            let now = weights.withUnsafeMutableBufferPointer { buffer in
-                for _ in 0..<2 { sweeps += cycle(buffer, smoothing: smoothing) }
-                return self.residual(buffer)
-            }
-            if now > residual / 4 {
-                // Rounding is all that is left, or the aggregations act on weights that are too rough.
-                if now < 64 * tolerance, smoothing >= Self.mostSmoothing { break }
-                smoothing = min(Self.mostSmoothing, 2 * smoothing)
-            }
-            residual = now
+    /// - Complexity: O(K²·states) time; memory of O(K) numbers for each state without the slowest chain.
+    public func solve() -> Solution {
+        var stages: [NestedElimination.Stage] = []
+        var totalRate = 0.0
+        for (chain, rate) in rates.enumerated() {
+            totalRate += rate * Double(capacities[chain])
+            let places = chain + 1 < thresholds.count ? thresholds[chain + 1] - thresholds[chain] : 0
+            stages.append(
+                NestedElimination.Stage(
+                    capacity: capacities[chain], rate: rate, places: places, placeRate: totalRate))
         }
-        return solution(weights, residual: residual, sweeps: sweeps)
+        let nested = NestedElimination(stages, arrivalRate: arrivalRate).weights()
+        var total = 0.0
+        for weight in nested { total += weight }
+        var weights = [Double](repeating: 0, count: stateCount)
+        var busy = [Int](repeating: 0, count: rates.count)
+        var position = 0
+        forEachNestedState(of: rates.count, &busy) { state in
+            weights[state] = nested[position] / total
+            position += 1
+        }
+        return solution(weights, residual: residual(weights))
     }
 
     // MARK: States
 
     /// Calls `visit(level, state, busy)` for every state; `busy` is the number on each chain.
     func forEachState(
-        descending: Bool, _ visit: (_ level: Int, _ state: Int, _ busy: UnsafeMutablePointer<Int>) -> Void
+        _ visit: (_ level: Int, _ state: Int, _ busy: UnsafeMutablePointer<Int>) -> Void
     ) {
         withUnsafeTemporaryAllocation(of: Int.self, capacity: rates.count) { buffer in
             guard let busy = buffer.baseAddress else { return }
-            for step in levels.indices {
-                let number = descending ? levels.count - 1 - step : step
-                let level = levels[number]
-                for chain in rates.indices {
-                    busy[chain] = chain < level.firstFree || descending ? capacities[chain] : 0
-                }
+            for (number, level) in levels.enumerated() {
+                for chain in rates.indices { busy[chain] = chain < level.firstFree ? capacities[chain] : 0 }
                 for index in 0..<level.count {
-                    visit(number, level.offset + (descending ? level.count - 1 - index : index), busy)
+                    visit(number, level.offset + index, busy)
                     // The next state: chain `firstFree` runs fastest.
                     for chain in level.firstFree..<rates.count {
-                        if busy[chain] != (descending ? 0 : capacities[chain]) {
-                            busy[chain] += descending ? -1 : 1
+                        if busy[chain] < capacities[chain] {
+                            busy[chain] += 1
                             break
                         }
-                        busy[chain] = descending ? capacities[chain] : 0
+                        busy[chain] = 0
                     }
                 }
             }
@@ -144,8 +130,7 @@ public struct SparseChain: Sendable {
 
     /// The flow into a state from its neighbours, and the rate out of it.
     private func balance(
-        _ weights: UnsafeMutableBufferPointer<Double>, level number: Int, state: Int,
-        busy: UnsafeMutablePointer<Int>
+        _ weights: [Double], level number: Int, state: Int, busy: UnsafeMutablePointer<Int>
     ) -> (flowIn: Double, rateOut: Double) {
         let level = levels[number]
         var flow = 0.0
@@ -191,126 +176,38 @@ public struct SparseChain: Sendable {
         return to.offset + full + index * (full + 1)
     }
 
-    // MARK: Iteration
-
-    /// Weights to start from: each chain as Erlang's loss system, offered what the one before turns away as
-    /// if it were Poisson.
-    private func start() -> [Double] {
-        var marginals: [[Double]] = []
-        var offered = arrivalRate
-        for (rate, capacity) in zip(rates, capacities) {
-            var logs = [0.0]
-            for busy in 1...capacity {
-                logs.append(logs[busy - 1] + Double.log(offered / rate / Double(busy)))
-            }
-            let largest = logs.max() ?? 0
-            let sum = logs.reduce(0) { $0 + Double.exp($1 - largest) }
-            marginals.append(logs.map { $0 - largest - Double.log(sum) })
-            offered *= max(1e-12, Double.exp(logs[capacity] - largest) / sum)
+    /// Calls `visit` with every state in the order of `NestedElimination`: stage `l` is a plane for each number of jobs on
+    /// chain `l`, slowest chain outermost, then a state for each waiting place behind it.
+    private func forEachNestedState(of stage: Int, _ busy: inout [Int], _ visit: (Int) -> Void) {
+        guard stage > 0 else { return visit(state(waiting: 0, busy: busy)) }
+        for jobs in 0...capacities[stage - 1] {
+            busy[stage - 1] = jobs
+            forEachNestedState(of: stage - 1, &busy, visit)
         }
-        var weights = [Double](repeating: 0, count: stateCount)
-        var total = 0.0
-        weights.withUnsafeMutableBufferPointer { buffer in
-            forEachState(descending: false) { level, state, busy in
-                var sum = -Double(level)
-                for chain in levels[level].firstFree..<rates.count { sum += marginals[chain][busy[chain]] }
-                buffer[state] = Double.exp(max(-600, sum))
-                total += buffer[state]
-            }
-        }
-        return weights.map { $0 / total }
-    }
-
-    /// Aggregates over `q` and every chain, slowest first, each after some sweeps. Returns how many.
-    private func cycle(_ weights: UnsafeMutableBufferPointer<Double>, smoothing: Int) -> Int {
-        let chains: [Int?] = (levels.count > 1 ? [nil] : []) + rates.indices.reversed().map { $0 }
-        for chain in chains {
-            for _ in 1..<smoothing { sweep(weights) }
-            sweep(weights, aggregating: chain)
-        }
-        return chains.count * smoothing
-    }
-
-    /// Gauss–Seidel from the last state to the first, so that what departures bring is new already.
-    private func sweep(_ weights: UnsafeMutableBufferPointer<Double>) {
-        forEachState(descending: true) { level, state, busy in
-            let (flow, out) = balance(weights, level: level, state: state, busy: busy)
-            weights[state] = flow / out
+        guard stage < thresholds.count else { return }
+        for waiting in thresholds[stage - 1]..<thresholds[stage] {
+            visit(state(waiting: waiting, busy: busy))
         }
     }
 
-    /// One more sweep, after which the marginal of one chain's `z_l`, or of `q` for `chain == nil`, is
-    /// rescaled so that its cut equations hold.
-    private func sweep(_ weights: UnsafeMutableBufferPointer<Double>, aggregating chain: Int?) {
-        var marginal = Marginal(size: chain.map { capacities[$0] + 1 } ?? levels.count)
-        forEachState(descending: true) { number, state, busy in
-            let (flow, out) = balance(weights, level: number, state: state, busy: busy)
-            let weight = flow / out
-            weights[state] = weight
-            let level = levels[number]
-            guard let chain else {
-                marginal.mass[number] += weight
-                if number > 0 { marginal.down[number] += weight * levels[number - 1].rateAbove }
-                for free in level.firstFree..<level.joinEnd where busy[free] < capacities[free] { return }
-                marginal.up[number] += weight * arrivalRate
-                return
-            }
-            marginal.mass[busy[chain]] += weight
-            guard chain >= level.firstFree else { return }
-            marginal.down[busy[chain]] += weight * rates[chain] * Double(busy[chain])
-            guard chain < level.joinEnd, busy[chain] < capacities[chain] else { return }
-            for earlier in level.firstFree..<chain where busy[earlier] < capacities[earlier] { return }
-            marginal.up[busy[chain]] += weight * arrivalRate
-        }
-        let factors = marginal.factors
-        forEachState(descending: false) { level, state, busy in
-            weights[state] *= factors[chain.map { busy[$0] } ?? level]
-        }
+    private func state(waiting: Int, busy: [Int]) -> Int {
+        let level = levels[waiting]
+        var state = level.offset
+        for chain in level.firstFree..<rates.count { state += level.strides[chain] * busy[chain] }
+        return state
     }
 
     /// `‖πQ‖₁` over the largest rate out, for weights that sum to one.
-    private func residual(_ weights: UnsafeMutableBufferPointer<Double>) -> Double {
+    private func residual(_ weights: [Double]) -> Double {
         var sum = 0.0
         var total = 0.0
         var largest = 0.0
-        forEachState(descending: false) { level, state, busy in
+        forEachState { level, state, busy in
             let (flow, out) = balance(weights, level: level, state: state, busy: busy)
             sum += (flow - out * weights[state]).magnitude
             total += weights[state]
             largest = max(largest, out)
         }
         return sum / (total * largest)
-    }
-}
-
-/// A quantity that moves by one: the flow up from `j` equals the flow down from `j + 1`.
-private struct Marginal {
-    var mass: [Double]
-    var up: [Double]
-    var down: [Double]
-
-    init(size: Int) {
-        mass = [Double](repeating: 0, count: size)
-        up = mass
-        down = mass
-    }
-
-    /// What to multiply the states of each value by, so that this holds and the sum is one.
-    var factors: [Double] {
-        // As logarithms: over hundreds of values the products leave every range.
-        var logs = [0.0]
-        for value in 1..<max(1, mass.count) {
-            let moves = up[value - 1] > 0 && down[value] > 0
-            logs.append(logs[value - 1] + (moves ? Double.log(up[value - 1] / down[value]) : 0))
-        }
-        var largest = -Double.infinity
-        for (value, log) in logs.enumerated() where mass[value] > 0 {
-            largest = max(largest, log + Double.log(mass[value]))
-        }
-        var total = 0.0
-        for (value, log) in logs.enumerated() where mass[value] > 0 {
-            total += Double.exp(min(600, log - largest)) * mass[value]
-        }
-        return logs.indices.map { mass[$0] > 0 ? Double.exp(min(600, logs[$0] - largest)) / total : 1 }
     }
 }

@@ -92,7 +92,7 @@ enum PlanningTables {
     static func improvement(_ network: RoundTrips) throws {
         print("| pools of | option | \(Summary.header) | most seconds |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-        rows(network, rates: [0.2, 0.8], draws: 5, unequalDraws: 0) { name, pools in
+        rows(network, rates: [0.2, 0.4, 0.6, 0.8], draws: 5, unequalDraws: 0) { name, pools in
             for (option, uses, improves) in [
                 ("--use-all-servers", true, false), ("--improve", false, true), ("both", true, true),
             ] {

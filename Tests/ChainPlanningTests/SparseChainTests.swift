@@ -65,6 +65,29 @@ import Testing
         }
     }
 
+    /// Sizes and loads at which weights span hundreds of decades, or where iterations are slow.
+    @Test(arguments: [
+        ([1.0, 0.6], [99, 99], 0.97), ([1, 0.02], [150, 80], 0.5), ([1, 0.9, 0.1], [3, 40, 60], 0.9),
+        ([1, 1], [400, 9], 0.001), ([1, 0.5], [9, 900], 0.99), ([2, 1, 0.5, 0.25], [9, 7, 8, 6], 0.8),
+        ([1], [5000], 0.98),
+    ])
+    func agreesAtSize(rates: [Double], capacities: [Int], load: Double) throws {
+        let chains = ParallelChains(rates: rates, capacities: capacities)
+        let rate = load * chains.totalRate
+        for thresholds in [nil, rates.indices.map { 1 + 3 * $0 }] {
+            let exact = try #require(
+                ExactAnalysis(chains, arrivalRate: rate, thresholds: thresholds, withVariances: true))
+            let sparse = try #require(SparseChain(chains, arrivalRate: rate, thresholds: thresholds)).solve()
+            #expect(sparse.residual < 1e-14)
+            #expect(difference(exact.meanJobs, sparse.meanJobs) < 1e-8)
+            if let variance = exact.variances?.jobs {
+                #expect(difference(variance, sparse.jobsVariance) < 1e-8)
+            }
+            #expect(Self.isNear(exact.meanWaitingTime * rate, sparse.meanWaiting))
+            #expect(Self.isNear(exact.waitProbability, sparse.waitProbability))
+        }
+    }
+
     @Test func limits() {
         let chains = ParallelChains(rates: [1, 0.5], capacities: [9, 9])
         #expect(SparseChain(chains, arrivalRate: 1, stateLimit: 99) == nil)
