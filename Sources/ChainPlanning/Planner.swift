@@ -196,7 +196,7 @@ public enum Planner {
 
     // MARK: Input
 
-    private static func validate(_ cluster: Cluster) throws(PlanningError) {
+    static func validate(_ cluster: Cluster) throws(PlanningError) {
         let demand = cluster.demand
         guard demand.arrivalRate > 0, demand.arrivalRate.isFinite else {
             throw .invalidInput(
