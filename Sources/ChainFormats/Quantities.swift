@@ -19,7 +19,10 @@ struct ExactDecimal: Hashable {
             guard let value = Int(rest[rest.index(after: mark)...]), value.magnitude < 400 else { return nil }
             exponent = value
         }
-        var digits: [UInt8] = []
+        var digits: UInt64 = 0
+        var digitCount = 0
+        // Zeros count as digits once another digit follows them.
+        var zeros = 0
         var hasDigit = false
         var isFraction = false
         for byte in mantissa.utf8 {
@@ -29,17 +32,20 @@ struct ExactDecimal: Hashable {
             }
             guard (0x30...0x39).contains(byte) else { return nil }
             hasDigit = true
-            if !(digits.isEmpty && byte == 0x30) { digits.append(byte - 0x30) }
             if isFraction { exponent -= 1 }
+            if byte == 0x30 {
+                if digitCount > 0 { zeros += 1 }
+                continue
+            }
+            digitCount += zeros + 1
+            guard digitCount <= 18 else { return nil }
+            for _ in 0...zeros { digits *= 10 }
+            digits += UInt64(byte - 0x30)
+            zeros = 0
         }
         guard hasDigit else { return nil }
-        while digits.last == 0 {
-            digits.removeLast()
-            exponent += 1
-        }
-        guard digits.count <= 18 else { return nil }
-        self.digits = digits.reduce(0) { $0 * 10 + UInt64($1) }
-        self.exponent = self.digits == 0 ? 0 : exponent
+        self.digits = digits
+        self.exponent = digits == 0 ? 0 : exponent + zeros
     }
 
     /// Times a whole number, when the result is whole and fits; otherwise why not.
@@ -86,21 +92,29 @@ enum Quantity {
 
     /// Number and unit of a quantity: `1.32 GB` or `1.32GB`.
     private static func split(_ text: String) -> (number: Substring, unit: String) {
-        let trimmed = text.drop { $0 == " " }
-        var end = trimmed.startIndex
-        for index in trimmed.indices {
-            let character = trimmed[index]
-            let next = trimmed.index(after: index)
+        let bytes = text.utf8
+        let start = bytes.firstIndex { $0 != 0x20 } ?? bytes.endIndex
+        var end = start
+        while end < bytes.endIndex {
+            let byte = bytes[end]
+            let next = bytes.index(after: end)
             let followsExponent =
-                (character == "e" || character == "E") && next < trimmed.endIndex
-                && (trimmed[next].isNumber || trimmed[next] == "-" || trimmed[next] == "+")
-            guard character.isASCII, character.isNumber || "+-.".contains(character) || followsExponent else {
-                break
-            }
+                (byte == UInt8(ascii: "e") || byte == UInt8(ascii: "E")) && next < bytes.endIndex
+                && isNumeric(bytes[next]) && bytes[next] != UInt8(ascii: ".")
+            guard isNumeric(byte) || followsExponent else { break }
             end = next
         }
-        let unit = trimmed[end...].drop { $0 == " " }
-        return (trimmed[..<end], String(unit.reversed().drop { $0 == " " }.reversed()))
+        let unit = text[end...].utf8.drop { $0 == 0x20 }
+        let last = unit.lastIndex { $0 != 0x20 }.map { unit.index(after: $0) } ?? unit.startIndex
+        return (text[start..<end], String(text[unit.startIndex..<last]))
+    }
+
+    /// A digit, a sign or a point.
+    private static func isNumeric(_ byte: UInt8) -> Bool {
+        switch byte {
+        case 0x30...0x39, UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "."): true
+        default: false
+        }
     }
 
     /// Bytes of a size; an exact decimal with a unit.
@@ -177,11 +191,22 @@ enum Quantity {
     private static func finite(_ decimal: ExactDecimal, power: Int, _ text: String) throws(QuantityError)
         -> Double
     {
-        guard let value = Double("\(decimal.digits)e\(decimal.exponent + power)"), value.isFinite else {
+        let exponent = decimal.exponent + power
+        // Both numbers are exact then, and one operation rounds once.
+        if decimal.digits <= 1 << 53, exponent.magnitude < powersOfTen.count {
+            let scale = powersOfTen[Int(exponent.magnitude)]
+            return exponent < 0 ? Double(decimal.digits) / scale : Double(decimal.digits) * scale
+        }
+        guard let value = Double("\(decimal.digits)e\(exponent)"), value.isFinite else {
             throw QuantityError(
                 code: .outOfRange, problem: "`\(text)` is too large", mend: "check the number")
         }
         return value
+    }
+
+    /// `10⁰ … 10²²`, the powers that a `Double` holds exactly.
+    private static let powersOfTen: [Double] = (0...22).reduce(into: []) { powers, _ in
+        powers.append(powers.last.map { $0 * 10 } ?? 1)
     }
 
     private static func notANumber(_ text: String, example: String) -> QuantityError {
