@@ -203,7 +203,7 @@ public enum PlanReport {
 
     private static func percent(_ value: Double) -> String { "\(String(format: "%.2g", value * 100)) %" }
 
-    private static func memory(_ size: ByteCount) -> String {
+    static func memory(_ size: ByteCount) -> String {
         let bytes = Double(size.rawValue)
         if bytes >= 1e9 { return "\(significant(bytes / 1e9)) GB" }
         return bytes >= 1e6 ? "\(significant(bytes / 1e6)) MB" : "\(size.rawValue) B"

@@ -216,10 +216,20 @@ private let plan: Plan = {
         let parser = XMLParser(data: Data(svg.utf8))
         parser.delegate = elements
         #expect(parser.parse())
-        #expect(elements.names.filter { $0 == "polyline" }.count == 2)
-        #expect(elements.names.filter { $0 == "rect" }.count == 12)
+        // Two chains, each with its strokes, the links between its hops and its line in the legend.
+        #expect(elements.names.filter { $0 == "path" }.count == 6)
+        // The page, three in the legend, and four for each server: its range, blocks, cache and memory.
+        let placed = plan.placement.ranges.filter { $0 != nil }.count
+        #expect(elements.names.filter { $0 == "rect" }.count == 4 + 4 * placed)
+        for name in ["s1", "s2", "s&quot;3"] { #expect(svg.contains(">\(name)<")) }
+        #expect(svg.contains("spare: idle"))
+        #expect(svg.contains("prefers-color-scheme:dark"))
         var odd = cluster
         odd.servers[0].name = "<a&b>"
-        #expect(PlanPicture.svg(plan, cluster: odd).contains("&lt;a&amp;b&gt;"))
+        odd.servers[1].name = "\"it's\"\u{1}"
+        let oddPicture = PlanPicture.svg(plan, cluster: odd)
+        #expect(oddPicture.contains("&lt;a&amp;b&gt;"))
+        #expect(oddPicture.contains("&quot;it&#39;s&quot;\u{FFFD}"))
+        #expect(XMLParser(data: Data(oddPicture.utf8)).parse())
     }
 }
