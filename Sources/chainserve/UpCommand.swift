@@ -26,6 +26,12 @@ struct UpCommand: AsyncParsableCommand {
     @Flag(help: "Serve in the foreground until SIGTERM or SIGINT.")
     var noPrompt = false
 
+    @Flag(help: "Emulate the servers of FILE: their times and memory are kept, no model is computed.")
+    var emulated = false
+
+    @Option(help: "Multiply the times of an emulated pool by this; below 1 it runs faster.")
+    var timeScale = 1.0
+
     @Flag(help: "Measure the servers again even when an earlier measurement is kept.")
     var reprofile = false
 
@@ -36,6 +42,12 @@ struct UpCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard maxTokens >= 1 else { throw ValidationError("--max-tokens must be at least 1") }
+        guard timeScale > 0, timeScale <= 1000 else {
+            throw ValidationError("--time-scale must be above 0 and at most 1000")
+        }
+        guard !emulated || file != nil else {
+            throw ValidationError("--emulated needs the cluster file of the pool to emulate")
+        }
     }
 
     func run() async throws {
@@ -58,8 +70,12 @@ struct UpCommand: AsyncParsableCommand {
 
     private func openPool(_ console: Console) throws -> ServicePool {
         if let file {
-            return try ServicePool(
-                try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
+            var parsed = try ClusterFile.parse(try CommandFailure.read(file), file: file)
+            if emulated { parsed.engine = .emulated }
+            var pool = try ServicePool(parsed, model: service.model)
+            guard pool.isEmulated || timeScale == 1 else { throw ServiceError.timeScaleOfRealPool }
+            pool.timeScale = timeScale
+            return pool
         }
         let path = try service.model.map(absolutePath) ?? DefaultModel.fetch { console.say($0) }
         let text = DefaultPool.text(modelPath: path)

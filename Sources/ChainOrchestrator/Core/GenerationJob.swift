@@ -124,7 +124,7 @@ actor GenerationJob {
             generated.append(token)
             events.yield(.token(describe(token, logits)))
             if generated.count >= tokenLimit { return result(.length, attempt) }
-            last = try await feed([token], position: prompt.count + generated.count - 1, attempt)
+            last = try await feed([token], position: prompt.count + generated.count - 1, after: last, attempt)
         }
     }
 
@@ -135,20 +135,23 @@ actor GenerationJob {
         var position = 0
         for start in stride(from: 0, to: prompt.count, by: EngineMemory.stepTokens) {
             let chunk = Array(prompt[start..<min(prompt.count, start + EngineMemory.stepTokens)])
-            last = try await feed(chunk, position: position, attempt)
+            last = try await feed(chunk, position: position, after: last, attempt)
             position += chunk.count
         }
         for start in stride(from: 0, to: generated.count, by: frontend.replayRows) {
             let chunk = Array(generated[start..<min(generated.count, start + frontend.replayRows)])
-            last = try await feed(chunk, position: position, attempt)
+            last = try await feed(chunk, position: position, after: last, attempt)
             position += chunk.count
         }
         return last
     }
 
     /// Carries tokens through the chain; returns the hidden state of the last one.
-    private func feed(_ tokens: [Int32], position: Int, _ attempt: Attempt) async throws -> [Float] {
+    private func feed(
+        _ tokens: [Int32], position: Int, after last: [Float], _ attempt: Attempt
+    ) async throws -> [Float] {
         var hidden = try await frontend.embed(tokens, position: position)
+        frontend.follow(last, in: &hidden)
         for hop in attempt.hops {
             do {
                 hidden = try await hop.link.step(
