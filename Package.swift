@@ -63,7 +63,7 @@ let package = Package(
         .target(
             name: "ChainOrchestrator",
             dependencies: [
-                "ChainDispatch", "ChainPlanning", "ChainWire", "ChainEngine",
+                "ChainDispatch", "ChainPlanning", "ChainWire", "ChainEngine", "CZlib",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
@@ -76,7 +76,7 @@ let package = Package(
         .executableTarget(
             name: "chainserve",
             dependencies: [
-                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator",
+                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator", "ChainDispatch",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -98,7 +98,9 @@ let package = Package(
         .testTarget(name: "ChainNodeTests", dependencies: ["ChainNode", "ChainOrchestrator"]),
         .testTarget(
             name: "ChainOrchestratorTests",
-            dependencies: ["ChainOrchestrator", "ChainNode", "ChainPlanning", "ChainEngine", "CLlama"]),
+            dependencies: [
+                "ChainOrchestrator", "ChainNode", "ChainPlanning", "ChainEngine", "ChainDispatch", "CLlama",
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

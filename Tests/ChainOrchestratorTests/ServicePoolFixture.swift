@@ -1,3 +1,4 @@
+import ChainDispatch
 import ChainEngine
 import ChainModel
 import ChainNode
@@ -32,6 +33,8 @@ final class ServiceFixture: Sendable {
         var withoutFile: Set<Int> = []
         var profile = EmulatedProfile.instant
         var queueLimit = 256
+        var control = ControlConfiguration()
+        var journal: JournalConfiguration?
         var recoveryLimit = Duration.seconds(60)
         var startLimit = Duration.seconds(20)
         /// Servers that are not started.
@@ -78,12 +81,17 @@ final class ServiceFixture: Sendable {
         }
         self.ports = ports
         servers = Held(started)
+        let recomposed = cluster
         var configuration = OrchestratorConfiguration(
             cluster: cluster, plan: plan, sequenceLength: wish.sequenceLength,
             addresses: ports.map { ServerAddress(host: "127.0.0.1", port: $0) },
             threads: names.map { _ in 0 }, modelRoot: "test")
-        configuration.queueLimit = wish.queueLimit
-        configuration.recoveryLimit = wish.recoveryLimit
+        configuration.control = wish.control
+        configuration.control.queueLimit = wish.queueLimit
+        configuration.control.recoveryLimit = wish.recoveryLimit
+        configuration.recomposition = { present, lost in
+            Recomposition.plan(recomposed, present: present, excluding: lost, options: PlanningOptions())
+        }
         configuration.startLimit = wish.startLimit
         let frontend: any ModelFrontend
         let source: RangeSource
@@ -96,7 +104,7 @@ final class ServiceFixture: Sendable {
         }
         let orchestrator = try Orchestrator(
             configuration: configuration, frontend: frontend, source: source,
-            group: MultiThreadedEventLoopGroup.singleton, logger: Self.quietLogger())
+            group: MultiThreadedEventLoopGroup.singleton, journal: wish.journal, logger: Self.quietLogger())
         self.orchestrator = orchestrator
         keeping = Task { await orchestrator.run() }
     }
@@ -121,6 +129,8 @@ final class ServiceFixture: Sendable {
 
     private func stop() async {
         keeping.cancel()
+        await keeping.value
+        orchestrator.closeJournal()
         for server in servers.value { await server.shutdown(drainingFor: .zero) }
     }
 

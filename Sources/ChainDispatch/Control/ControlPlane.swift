@@ -36,7 +36,7 @@ public struct ControlPlane: Sendable {
     /// No timer of a server goes off before this.
     var healthWake = Instant.never
     /// Some chain can serve or may again, or a new plan is being made.
-    var hasHope = false
+    public internal(set) var hasHope = false
     /// The latest time passed in: a clock that goes back stands still.
     public internal(set) var now = Instant.origin
     /// What the driver was last told to wait for.

@@ -1,9 +1,11 @@
+import ChainDispatch
 import ChainEngine
 import ChainModel
 
 /// A hop of an attempt: the connection to a server and the blocks computed there.
 struct AttemptHop: Sendable {
     var server: ServerIndex
+    var incarnation: Incarnation
     var link: NodeLink
     var firstBlock: Int
     var blockCount: Int
@@ -21,9 +23,10 @@ struct Attempt: Sendable {
 
 /// How an attempt ended.
 enum AttemptOutcome: Sendable {
-    case finished(GenerationResult)
+    /// With all its tokens.
+    case finished(GenerationResult, [Int32])
     /// A server did not do its part over this connection; another path may.
-    case lost(ServerIndex, NodeLink, LinkError)
+    case lost(ServerIndex, Incarnation, LinkError)
     /// Something that another path would repeat.
     case failed(String)
     /// The attempt was abandoned: nobody waits for its outcome.
@@ -74,14 +77,14 @@ actor GenerationJob {
     /// - Precondition: the attempt before has returned.
     func run(_ attempt: Attempt) async -> AttemptOutcome {
         defer { for hop in attempt.hops { hop.link.close(job: attempt.engineJob) } }
-        if let finished { return .finished(finished) }
+        if let finished { return .finished(finished, generated) }
         do {
             try await open(attempt)
             let result = try await generate(attempt)
             finished = result
-            return .finished(result)
+            return .finished(result, generated)
         } catch let failure as HopFailure {
-            return Task.isCancelled ? .abandoned : .lost(failure.hop.server, failure.hop.link, failure.error)
+            return Task.isCancelled ? .abandoned : .lost(failure.hop.server, failure.hop.incarnation, failure.error)
         } catch let error as EngineError {
             return .failed(error.description)
         } catch {
