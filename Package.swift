@@ -100,6 +100,7 @@ let package = Package(
             name: "ChainOrchestratorTests",
             dependencies: [
                 "ChainOrchestrator", "ChainNode", "ChainPlanning", "ChainEngine", "ChainDispatch", "CLlama",
+                .product(name: "GRDB", package: "GRDB.swift"),
             ]),
     ],
     swiftLanguageModes: [.v6]

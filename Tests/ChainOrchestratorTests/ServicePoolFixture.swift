@@ -20,6 +20,8 @@ final class ServiceFixture: Sendable {
     private let keeping: Task<Void, Never>
     private let makeServer: @Sendable (Int, Int) -> BlockServer
     let ports: [Int]
+    /// Between the orchestrator and each server, where wished for.
+    let proxies: [FaultyProxy]
 
     /// What a test wants of the pool.
     struct Wish {
@@ -35,6 +37,8 @@ final class ServiceFixture: Sendable {
         var queueLimit = 256
         var control = ControlConfiguration()
         var journal: JournalConfiguration?
+        /// A proxy before every server.
+        var hasProxies = false
         var recoveryLimit = Duration.seconds(60)
         var startLimit = Duration.seconds(20)
         /// Servers that are not started.
@@ -80,11 +84,16 @@ final class ServiceFixture: Sendable {
             ports.append(port)
         }
         self.ports = ports
+        var proxies: [FaultyProxy] = []
+        if wish.hasProxies {
+            for port in ports { proxies.append(try await FaultyProxy.start(before: port)) }
+        }
+        self.proxies = proxies
         servers = Held(started)
         let recomposed = cluster
         var configuration = OrchestratorConfiguration(
             cluster: cluster, plan: plan, sequenceLength: wish.sequenceLength,
-            addresses: ports.map { ServerAddress(host: "127.0.0.1", port: $0) },
+            addresses: (proxies.isEmpty ? ports : proxies.map(\.port)).map { ServerAddress(host: "127.0.0.1", port: $0) },
             threads: names.map { _ in 0 }, modelRoot: "test")
         configuration.control = wish.control
         configuration.control.queueLimit = wish.queueLimit
@@ -127,11 +136,18 @@ final class ServiceFixture: Sendable {
         await fixture.stop()
     }
 
+    /// Ends the orchestrator as a kill would: nothing is finished, nothing is said. Its servers go on.
+    func abandonOrchestrator() async {
+        keeping.cancel()
+        await keeping.value
+    }
+
     private func stop() async {
         keeping.cancel()
         await keeping.value
         orchestrator.closeJournal()
         for server in servers.value { await server.shutdown(drainingFor: .zero) }
+        for proxy in proxies { await proxy.stop() }
     }
 
     /// Ends a server as if its machine had gone.
