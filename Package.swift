@@ -28,6 +28,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     ],
     targets: [
         // The pure core: no Foundation, no network, no clock.
@@ -62,7 +63,7 @@ let package = Package(
         .target(
             name: "ChainOrchestrator",
             dependencies: [
-                "ChainDispatch", "ChainPlanning", "ChainWire", "ChainEngine",
+                "ChainDispatch", "ChainPlanning", "ChainWire", "ChainEngine", "CZlib",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
@@ -70,11 +71,12 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "GRDB", package: "GRDB.swift"),
             ]),
         .executableTarget(
             name: "chainserve",
             dependencies: [
-                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator",
+                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator", "ChainDispatch",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -96,7 +98,10 @@ let package = Package(
         .testTarget(name: "ChainNodeTests", dependencies: ["ChainNode", "ChainOrchestrator"]),
         .testTarget(
             name: "ChainOrchestratorTests",
-            dependencies: ["ChainOrchestrator", "ChainNode", "ChainPlanning", "ChainEngine", "CLlama"]),
+            dependencies: [
+                "ChainOrchestrator", "ChainNode", "ChainPlanning", "ChainEngine", "ChainDispatch", "CLlama",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -40,6 +40,7 @@ need cmake cmake; need ninja ninja-build; need g++ g++; need pkg-config pkg-conf
 need python3 python3
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip python3-venv)
 [ -e /usr/include/zlib.h ] || packages+=(zlib1g-dev)
+[ -e /usr/include/sqlite3.h ] || packages+=(libsqlite3-dev)
 if [ ${#packages[@]} -gt 0 ]; then
   say "installing Debian packages: ${packages[*]}"
   sudo=""; [ "$(id -u)" = 0 ] || sudo=sudo

@@ -26,7 +26,10 @@ extension Dispatcher {
             precondition(
                 place.gone == states.count { $0 == .lost(returning: false) }, "Gone servers miscounted.")
             precondition(place.running <= chains[chain].capacity, "A chain exceeds its capacity.")
-            precondition(place.isAvailable || place.running == 0, "A job runs on an unavailable chain.")
+            precondition(
+                place.resting == chains[chain].servers.count { isResting[$0.rawValue] },
+                "Servers at rest miscounted.")
+            precondition(place.isIntact || place.running == 0, "A job runs on a broken chain.")
             precondition(
                 open.contains(chain) == (place.isAvailable && place.hasFreeSlot),
                 "The set of open chains is wrong.")
@@ -55,7 +58,10 @@ extension Dispatcher {
             "The queue is not in order of arrival.")
         precondition(newcomerCount == waiting.count { $0.attempts == 0 }, "Newcomers miscounted.")
         precondition(newcomerCount <= configuration.queueLimit, "The queue exceeds its limit.")
-        precondition(waiting.isEmpty || recoverableCount > 0, "Jobs wait for chains that cannot return.")
+        // Without any plan, jobs wait for the first one.
+        precondition(
+            waiting.isEmpty || recoverableCount > 0 || chains.isEmpty,
+            "Jobs wait for chains that cannot return.")
         // Work conservation: under jffc, no free slot while a job waits.
         precondition(
             waiting.isEmpty || chainForHead(waiting: waiting.count) == nil,
@@ -79,7 +85,8 @@ extension Dispatcher {
         precondition(record.chain == chain, "A waiting job has a chain.")
         precondition(jobs.find(record.id) == slot, "A job cannot be found.")
         precondition(lastArrival.map { record.id <= $0 } ?? false, "A job never arrived.")
-        precondition(attempts.contains(Int(record.attempts)), "A job's attempts exceed the bound.")
+        precondition(attempts.contains(record.spent), "A job's attempts exceed the bound.")
+        precondition(record.excused >= 0, "A job is excused from attempts that it never made.")
     }
 
     private func checkLinks(_ list: JobList) {

@@ -77,7 +77,7 @@ extension Dispatcher {
         let slot = current(job, attempt: attempt)
         if slot == .none { return }
         leaveChain(slot)
-        if retryable && attempt < configuration.maximumAttempts {
+        if retryable && jobs[slot].spent < configuration.maximumAttempts {
             var successor = queue.first
             requeue(slot, after: &successor, at: now)
             startWaiting(at: now, into: &actions)

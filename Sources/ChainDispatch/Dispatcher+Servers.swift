@@ -38,8 +38,8 @@ extension Dispatcher {
                 if occupancy[chain].isAvailable {
                     open.remove(chain)
                     availableCount -= 1
-                    changed = true
                 }
+                changed = changed || occupancy[chain].isIntact
                 occupancy[chain].missing += 1
             }
             if before == .lost(returning: false) { restoreHope(of: chain) }
@@ -50,18 +50,18 @@ extension Dispatcher {
         }
         if changed {
             sumAvailable()
-            let lost = jobs.runningSlots { !occupancy[$0].isAvailable }
+            let lost = jobs.runningSlots { !occupancy[$0].isIntact }
             let ids = lost.map { jobs[$0].id }
             abandon(lost, at: now, into: &actions)
             // On slower chains: those with a free slot, or, without the fastest, one below its threshold.
             startWaiting(at: now, into: &actions)
             if recoverableCount > 0 { announceRequeued(ids, into: &actions) }
         }
-        if recoverableCount == 0 { failWaiting(into: &actions) }
+        if recoverableCount == 0 && !chains.isEmpty { failWaiting(into: &actions) }
     }
 
     /// Stops running jobs, given in order of arrival, and requeues those with attempts left.
-    private mutating func abandon(_ lost: [JobSlot], at now: Instant, into actions: inout [Action]) {
+    mutating func abandon(_ lost: [JobSlot], at now: Instant, into actions: inout [Action]) {
         for slot in lost {
             let record = jobs[slot]
             actions.append(
@@ -70,7 +70,7 @@ extension Dispatcher {
         }
         var successor = queue.first
         for slot in lost {
-            if Int(jobs[slot].attempts) < configuration.maximumAttempts {
+            if jobs[slot].spent < configuration.maximumAttempts {
                 requeue(slot, after: &successor, at: now)
             } else {
                 actions.append(.fail(jobs[slot].id, .attemptsExhausted))
@@ -97,7 +97,7 @@ extension Dispatcher {
 
     /// Sums the available chains' rates anew, in order, so that the sum depends on the state and not on its
     /// history.
-    private mutating func sumAvailable() {
+    mutating func sumAvailable() {
         availableRate = 0
         fastestAvailable = chains.count
         for chain in occupancy.indices.reversed() where occupancy[chain].isAvailable {

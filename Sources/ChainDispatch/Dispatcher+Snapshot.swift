@@ -8,12 +8,16 @@ extension Dispatcher {
             public var id: JobID
             /// Starts so far, a current one included.
             public var attempts: Int
+            /// Of these, those that do not count towards the limit.
+            public var excused: Int
             /// When it began to wait or to run.
             public var since: Instant
         }
 
         /// Indexed by `ServerIndex`.
         public var servers: [ServerState]
+        /// Indexed by `ServerIndex`.
+        public var isResting: [Bool]
         /// Jobs that wait, head first.
         public var waiting: [Job]
         /// Jobs that run on each chain, in order of arrival; indexed by `ChainIndex`.
@@ -27,15 +31,18 @@ extension Dispatcher {
     /// O(K + n log n).
     public var snapshot: Snapshot {
         func entry(_ slot: JobSlot) -> Snapshot.Job {
-            Snapshot.Job(id: jobs[slot].id, attempts: Int(jobs[slot].attempts), since: jobs[slot].since)
+            Snapshot.Job(
+                id: jobs[slot].id, attempts: Int(jobs[slot].attempts), excused: Int(jobs[slot].excused),
+                since: jobs[slot].since)
         }
         var running = Array(repeating: [Snapshot.Job](), count: chains.count)
         for slot in jobs.runningSlots(where: { _ in true }) {
             running[Int(jobs[slot].chain)].append(entry(slot))
         }
         return Snapshot(
-            servers: servers, waiting: jobs.slots(of: queue).map(entry), running: running,
-            lastArrival: lastArrival, isDraining: phase != .serving, isDrained: phase == .drained)
+            servers: servers, isResting: isResting, waiting: jobs.slots(of: queue).map(entry),
+            running: running, lastArrival: lastArrival, isDraining: phase != .serving,
+            isDrained: phase == .drained)
     }
 }
 

@@ -15,19 +15,22 @@ import ChainModel
 /// - No chain runs more jobs than its capacity, nor any while a server of it is not ready.
 /// - Under `jffc` no slot of an available chain is free while a job waits.
 public struct Dispatcher: Sendable {
-    public let configuration: DispatcherConfiguration
-    /// Fastest first; indexed by `ChainIndex`.
-    public let chains: [DispatchChain]
+    /// Changed only by `install`.
+    public internal(set) var configuration: DispatcherConfiguration
+    /// Fastest first; indexed by `ChainIndex`. Changed only by `install`.
+    public internal(set) var chains: [DispatchChain]
 
     /// Indexed by `ServerIndex`.
     var servers: [ServerState]
+    /// Servers at rest: their chains finish what runs and start nothing. Indexed by `ServerIndex`.
+    var isResting: [Bool]
     /// Indexed by `ChainIndex`.
     var occupancy: [ChainOccupancy]
     /// Chains through each server, in order: `chainsByServer[firstChain[j] ..< firstChain[j + 1]]`.
-    let chainsByServer: [Int]
-    let firstChain: [Int]
+    var chainsByServer: [Int]
+    var firstChain: [Int]
     /// Waiting jobs at which each chain takes the head: `n_l`, clamped to the queue limit plus one.
-    let thresholds: [Int]
+    var thresholds: [Int]
 
     /// Jobs that wait or run.
     var jobs = JobTable()
@@ -37,7 +40,7 @@ public struct Dispatcher: Sendable {
     var newcomerCount = 0
     /// Available chains with a free slot.
     var open: ChainSet
-    /// Chains all of whose servers are ready.
+    /// Chains all of whose servers are ready and none at rest.
     var availableCount = 0
     /// Chains all of whose servers are ready or returning.
     var recoverableCount: Int
@@ -70,7 +73,12 @@ public struct Dispatcher: Sendable {
         var missing: Int
         /// Servers lost and not returning.
         var gone = 0
-        var isAvailable: Bool { missing == 0 }
+        /// Servers at rest.
+        var resting = 0
+        /// Jobs may run.
+        var isIntact: Bool { missing == 0 }
+        /// Jobs may start.
+        var isAvailable: Bool { missing == 0 && resting == 0 }
         var isRecoverable: Bool { gone == 0 }
         var hasFreeSlot: Bool { running < capacity }
     }
@@ -87,6 +95,7 @@ public struct Dispatcher: Sendable {
         self.configuration = configuration
         self.chains = chains
         servers = Array(repeating: .lost(returning: true), count: serverCount)
+        isResting = Array(repeating: false, count: serverCount)
         occupancy = chains.map { ChainOccupancy(capacity: $0.capacity, missing: $0.servers.count) }
         thresholds = Self.effectiveThresholds(configuration, chainCount: chains.count)
         (chainsByServer, firstChain) = Self.index(chains, serverCount: serverCount)
@@ -123,7 +132,7 @@ public struct Dispatcher: Sendable {
     }
 
     /// Checks every state of a small system, every 64th of a large one; traps on a broken invariant.
-    private func passesSampledCheck() -> Bool {
+    func passesSampledCheck() -> Bool {
         if eventCount.isMultiple(of: 64) || jobs.count + chains.count <= 32 { checkInvariants() }
         return true
     }

@@ -22,11 +22,15 @@ struct JobRecord: Sendable {
     var since: Instant
     /// Starts so far; while it runs, the number of the current attempt.
     var attempts: Int32 = 0
+    /// Starts that do not count towards the limit: the pool was rearranged, or the job was restored.
+    var excused: Int32 = 0
     /// Chain it runs on; negative while it waits or the record is free.
     var chain: Int32 = Self.waits
     /// Neighbours in the queue while it waits; `next` also links the free records.
     var next = JobSlot.none
     var previous = JobSlot.none
+    /// Starts that count.
+    var spent: Int { Int(attempts - excused) }
 
     static let waits: Int32 = -1
     static let isFree: Int32 = -2

@@ -84,6 +84,14 @@ public protocol BlockEngine: AnyObject {
     /// `[tokenCount][width]` each, or `[1][width]` where only the last row was asked for.
     /// - Throws: `EngineError` before any state is changed when a step does not fit the job's state.
     func run(_ steps: [EngineStep]) throws(EngineError) -> [[Float]]
+
+    /// When each result of the last `run` may leave, for an engine that only says how long it would take: nanoseconds of
+    /// the machine's monotonic clock. Empty for an engine that computes: at once.
+    var completions: [Int64] { get }
+}
+
+extension BlockEngine {
+    public var completions: [Int64] { [] }
 }
 
 /// What an engine refuses, in words that say what to change.

@@ -102,6 +102,21 @@ public struct BlockManifest: Codable, Hashable, Sendable {
 
     public var range: BlockRange { BlockRange(first: firstBlock, count: blockCount) }
 
+    /// Digest of everything that the manifest says, the tensors' own checksums included: FNV-1a, 64 bits. Equal for a
+    /// server and an orchestrator that mean the same blocks with the same contents. O(tensors).
+    public var checksum: UInt64 {
+        var digest: UInt64 = 0xCBF2_9CE4_8422_2325
+        func add(_ bytes: some Sequence<UInt8>) {
+            for byte in bytes { digest = (digest ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+            digest = (digest ^ 0xFF) &* 0x0000_0100_0000_01B3
+        }
+        add("\(modelName) \(parameters) \(firstBlock) \(blockCount) \(emulatedUnitSize ?? 0)".utf8)
+        for tensor in tensors {
+            add("\(tensor.name) \(tensor.type) \(tensor.dimensions) \(tensor.byteCount) \(tensor.crc32)".utf8)
+        }
+        return digest
+    }
+
     /// The range ends with the model's last block. Steps then return the state of their last token alone: nothing else
     /// is of use to the output head, and libllama computes its last feed-forward network for that token only.
     public var hostsLastBlock: Bool { range.end == parameters.blockCount + 1 }

@@ -14,14 +14,14 @@ public enum EngineKind: String, Hashable, Sendable, CaseIterable {
 public struct EmulatedProfile: Codable, Hashable, Sendable {
     /// How the jobs of one step share the device.
     public enum Sharing: String, Codable, Hashable, Sendable {
-        /// The step takes as long as its slowest job: jobs do not slow each other, as the paper's model has
-        /// it.
+        /// Every job takes its own time: jobs do not slow each other, as the paper's model has it.
         case parallel
-        /// The step takes as long as its jobs one after another.
+        /// Jobs are served one after another.
         case serial
     }
 
-    /// Overhead of one step, whatever it carries, seconds.
+    /// Overhead of a step that begins a prompt or carries one token, seconds. Steps that go on with a prompt, or repeat
+    /// tokens after a loss, have none: it is counted with the first.
     public var stepSeconds: Double
     /// Overhead of a prompt (a step from position 0) at each block: `t_o`, seconds.
     public var promptSecondsPerBlock: Double
@@ -32,10 +32,14 @@ public struct EmulatedProfile: Codable, Hashable, Sendable {
     public var sharing: Sharing
     /// All times are multiplied by this; below 1 a pool runs faster than its devices would.
     public var timeScale: Double
+    /// Hidden states carry the emulated time (`EmulatedState`): a step begins when the one before it ended, not when it
+    /// came here, so that the delays of this machine do not add up. For servers of one machine.
+    public var carriesClock: Bool
 
     public init(
         stepSeconds: Double = 0, promptSecondsPerBlock: Double = 0, prefillSecondsPerTokenBlock: Double = 0,
-        decodeSecondsPerBlock: Double = 0, sharing: Sharing = .parallel, timeScale: Double = 1
+        decodeSecondsPerBlock: Double = 0, sharing: Sharing = .parallel, timeScale: Double = 1,
+        carriesClock: Bool = false
     ) {
         self.stepSeconds = stepSeconds
         self.promptSecondsPerBlock = promptSecondsPerBlock
@@ -43,24 +47,56 @@ public struct EmulatedProfile: Codable, Hashable, Sendable {
         self.decodeSecondsPerBlock = decodeSecondsPerBlock
         self.sharing = sharing
         self.timeScale = timeScale
+        self.carriesClock = carriesClock
     }
 
     /// Takes no time.
     public static let instant = EmulatedProfile()
 
-    /// Seconds of one job's share of a step over `blockCount` blocks, without `stepSeconds`.
-    public func seconds(tokenCount: Int, position: Int, blockCount: Int) -> Double {
+    /// Nanoseconds that a step of one job takes over `blockCount` blocks.
+    public func nanoseconds(tokenCount: Int, position: Int, blockCount: Int) -> Int64 {
         let blocks = Double(blockCount)
-        let overhead = position == 0 ? promptSecondsPerBlock : 0
-        let tokens =
-            tokenCount == 1 && position > 0
-            ? decodeSecondsPerBlock : prefillSecondsPerTokenBlock * Double(tokenCount)
-        return blocks * (overhead + tokens) * timeScale
+        var seconds = 0.0
+        if position == 0 || tokenCount == 1 { seconds += stepSeconds }
+        if position == 0 { seconds += blocks * promptSecondsPerBlock }
+        seconds +=
+            blocks
+            * (tokenCount == 1 && position > 0
+                ? decodeSecondsPerBlock : prefillSecondsPerTokenBlock * Double(tokenCount))
+        return Int64((seconds * timeScale * 1e9).rounded())
     }
 }
 
-/// Keeps the books of a real engine, takes the time its profile says and returns every value raised by the
-/// number of blocks it passed: results tell how many blocks were run, and for which job, but are no model's.
+/// The hidden state of an emulated model: eight values a token.
+///
+/// Token, position and blocks passed, which every block raises by 1; one that is not used; and the emulated time in four
+/// parts of 16 bits, each exact as a `Float`: nanoseconds of the machine's monotonic clock, 0 where no time is carried.
+public enum EmulatedState {
+    public static let width = 8
+    /// Values that a block raises.
+    static let raised = 3
+    private static let clock = 4..<8
+
+    /// The time in the row that begins at `start`.
+    public static func time(in values: [Float], row start: Int) -> Int64 {
+        clock.reduce(0) { $0 << 16 | Int64(max(0, min(65_535, values[start + $1].rounded()))) }
+    }
+
+    public static func set(_ time: Int64, in values: inout [Float], row start: Int) {
+        for (place, column) in clock.enumerated() {
+            values[start + column] = Float(time >> (48 - 16 * Int64(place)) & 0xFFFF)
+        }
+    }
+
+    /// Nanoseconds of a clock that all processes of this machine share.
+    public static func now() -> Int64 { Int64(clamping: DispatchTime.now().uptimeNanoseconds) }
+}
+
+/// Keeps the books of a real engine, says when a device of its profile would be done and returns every value raised by
+/// the number of blocks it passed: results tell how many blocks were run, and for which job, but are no model's.
+///
+/// It waits for nothing itself: `completions` says when results are due, each job's by itself, so that emulated devices
+/// work beside each other whatever the machine has of processors.
 public final class EmulatedEngine: BlockEngine {
     private struct Job {
         var blockCount: Int
@@ -73,17 +109,21 @@ public final class EmulatedEngine: BlockEngine {
     public private(set) var unitsUsed = 0
     public var openJobs: Int { jobs.count }
 
-    private let sleep: (Double) -> Void
+    public private(set) var completions: [Int64] = []
+    private let now: () -> Int64
     private var jobs: [EngineJobID: Job] = [:]
+    /// When the work given so far is done, for devices that serve jobs one after another.
+    private var busyUntil: Int64 = 0
+    /// A carried time older than this is not believed: the job waited somewhere, or the clock is another machine's.
+    private static let longestLag: Int64 = 5_000_000_000
 
-    /// - Parameter sleep: takes the given number of seconds; tests put a recorder here.
+    /// - Parameter now: the clock of `completions`, nanoseconds; tests put one of their own here.
     public init(
-        limits: EngineLimits, profile: EmulatedProfile,
-        sleep: @escaping (Double) -> Void = { Thread.sleep(forTimeInterval: $0) }
+        limits: EngineLimits, profile: EmulatedProfile, now: @escaping () -> Int64 = { EmulatedState.now() }
     ) {
         self.limits = limits
         self.profile = profile
-        self.sleep = sleep
+        self.now = now
     }
 
     public func open(_ job: EngineJobID, firstBlock: Int, blockCount: Int) throws(EngineError) {
@@ -117,20 +157,43 @@ public final class EmulatedEngine: BlockEngine {
             throw .stepTooLarge(tokens: tokens, limit: limits.stepTokens)
         }
 
-        var seconds = 0.0
-        let results = steps.map { step in
+        completions = []
+        let time = now()
+        return steps.map { step in
             let blockCount = jobs[step.job]?.blockCount ?? 0
             jobs[step.job]?.rowsComputed += step.tokenCount
-            let share = profile.seconds(
-                tokenCount: step.tokenCount, position: step.position, blockCount: blockCount)
-            seconds = profile.sharing == .parallel ? max(seconds, share) : seconds + share
-            let raise = Float(blockCount)
-            let leaving = step.lastRowOnly ? step.hidden.suffix(limits.width) : step.hidden[...]
-            return leaving.map { $0 + raise }
+            var begin = beginning(of: step, at: time)
+            if profile.sharing == .serial { begin = max(begin, busyUntil) }
+            let end =
+                begin
+                + profile.nanoseconds(
+                    tokenCount: step.tokenCount, position: step.position, blockCount: blockCount)
+            busyUntil = max(busyUntil, end)
+            completions.append(end)
+            var leaving = step.lastRowOnly ? Array(step.hidden.suffix(limits.width)) : step.hidden
+            raise(&leaving, by: Float(blockCount), time: end)
+            return leaving
         }
-        seconds += profile.stepSeconds * profile.timeScale
-        if seconds > 0 { sleep(seconds) }
-        return results
+    }
+
+    /// When the step before ended, or now.
+    private func beginning(of step: EngineStep, at time: Int64) -> Int64 {
+        guard carriesClock else { return time }
+        let carried = EmulatedState.time(in: step.hidden, row: step.hidden.count - limits.width)
+        return carried <= time && carried > time - Self.longestLag ? carried : time
+    }
+
+    private var carriesClock: Bool { profile.carriesClock && limits.width == EmulatedState.width }
+
+    private func raise(_ values: inout [Float], by blocks: Float, time: Int64) {
+        guard carriesClock else {
+            for index in values.indices { values[index] += blocks }
+            return
+        }
+        for row in stride(from: 0, to: values.count, by: EmulatedState.width) {
+            for column in 0..<EmulatedState.raised { values[row + column] += blocks }
+        }
+        EmulatedState.set(time, in: &values, row: values.count - EmulatedState.width)
     }
 
     private func check(_ step: EngineStep) throws(EngineError) {

@@ -28,7 +28,7 @@ public struct Placement: Hashable, Sendable {
 }
 
 /// One server of a chain and the blocks computed there: `m_ij` blocks from `firstBlock` to the end of its range.
-public struct ChainHop: Hashable, Sendable {
+public struct ChainHop: Hashable, Codable, Sendable {
     public var server: ServerIndex
     /// First block computed at this hop, 1-based: the end `e_i` of the previous hop.
     public var firstBlock: Int

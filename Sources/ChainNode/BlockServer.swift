@@ -20,6 +20,7 @@ public final class BlockServer: Sendable {
     private let board = HealthBoard()
     private let state = Mutex(State.created)
     private let stopped = Latch()
+    private let restart = Latch()
 
     private enum State {
         case created
@@ -97,7 +98,9 @@ public final class BlockServer: Sendable {
     private func bind(
         on eventLoop: any EventLoop, seat: NIOLoopBoundBox<OrchestratorSeat>
     ) async throws -> any Channel {
-        let service = NodeService(configuration: configuration, queue: queue, board: board, logger: logger)
+        let service = NodeService(
+            configuration: configuration, queue: queue, board: board, logger: logger,
+            onRestart: { [restart] in restart.open() })
         return try await ServerBootstrap(group: eventLoop)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -138,6 +141,9 @@ public final class BlockServer: Sendable {
 
     /// Returns when a server that was started has stopped.
     public func waitUntilStopped() async { await stopped.wait() }
+
+    /// Returns when the orchestrator has asked for a restart. Whoever runs the server shuts it down and starts another.
+    public func waitUntilToldToRestart() async { await restart.wait() }
 
     /// Stops: no new connections or jobs, open jobs may finish until the deadline, then everything is
     /// closed. Returns when all is done. A second call waits for the first.

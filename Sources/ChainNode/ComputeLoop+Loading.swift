@@ -280,7 +280,8 @@ extension ComputeLoop {
             load: load, firstBlock: hosted.limits.range.first, blockCount: hosted.limits.range.count,
             width: hosted.limits.width, unitCount: hosted.limits.unitCount,
             sequenceLength: hosted.limits.sequenceLength, stepTokens: hosted.limits.stepTokens,
-            memoryUsed: hosted.memoryUsed, isEmulated: engine?.isEmulated ?? false, wasLoaded: wasLoaded)
+            memoryUsed: hosted.memoryUsed, isEmulated: engine?.isEmulated ?? false, wasLoaded: wasLoaded,
+            checksum: hosted.manifest.checksum)
     }
 
     private func progress(load: UInt64, _ stage: LoadProgress.Stage, _ done: Int, of manifest: BlockManifest)

@@ -27,6 +27,7 @@ final class ComputeLoop {
 
     private var openJobs: Set<EngineJobID> = []
     private var waiting: [WaitingStep] = []
+    private var due = DueResults()
     private var stepsRun: UInt64 = 0
 
     init(
@@ -46,12 +47,13 @@ final class ComputeLoop {
     /// Runs until it is told to stop.
     func run() {
         while true {
-            for command in queue.take(waiting: waiting.isEmpty) {
+            for command in queue.take(until: waiting.isEmpty ? due.next : 0) {
                 if case .stop = command { return finish() }
                 handle(command)
             }
             publishHealth()
             runBatch()
+            if due.next != nil { reply?.send(due.take(at: EmulatedState.now())) }
         }
     }
 
@@ -94,6 +96,7 @@ final class ComputeLoop {
 
     private func close(_ job: EngineJobID) {
         waiting.removeAll { $0.step.job == job }
+        due.remove(job)
         if openJobs.remove(job) != nil { engine?.close(job) }
         let free = engine.map { $0.limits.unitCount - $0.unitsUsed } ?? 0
         reply?.send(.closed(job: job.rawValue, unitsFree: free))
@@ -101,6 +104,7 @@ final class ComputeLoop {
 
     private func endSession() {
         waiting = []
+        due = DueResults()
         for job in openJobs.sorted() { engine?.close(job) }
         openJobs = []
         loading = nil
@@ -179,22 +183,67 @@ final class ComputeLoop {
                 return step
             })
         stepsRun += UInt64(batch.count)
-        return zip(batch, results).map { waiting, values in
-            let tokens = lastRowOnly ? 1 : waiting.step.tokenCount
-            guard values.count == tokens * engine.limits.width else {
-                return failure(
-                    of: waiting, Refusal(.engine, "the engine returned \(values.count) values for a step"))
+        let completions = engine.completions
+        var outputs: [WireOutput] = []
+        for (index, values) in results.enumerated() {
+            let output = result(of: batch[index], values, width: engine.limits.width, lastRowOnly: lastRowOnly)
+            if index < completions.count {
+                due.add(output, of: batch[index].step.job, at: completions[index])
+            } else {
+                outputs.append(output)
             }
-            return .transfer(
-                StepTransfer(
-                    .result, job: waiting.step.job.rawValue, step: waiting.id,
-                    position: waiting.step.position,
-                    tokenCount: tokens, hidden: HiddenStates.bytes(of: values)))
         }
+        return outputs
+    }
+
+    private func result(
+        of waiting: WaitingStep, _ values: [Float], width: Int, lastRowOnly: Bool
+    ) -> WireOutput {
+        let tokens = lastRowOnly ? 1 : waiting.step.tokenCount
+        guard values.count == tokens * width else {
+            return failure(
+                of: waiting, Refusal(.engine, "the engine returned \(values.count) values for a step"))
+        }
+        return .transfer(
+            StepTransfer(
+                .result, job: waiting.step.job.rawValue, step: waiting.id, position: waiting.step.position,
+                tokenCount: tokens, hidden: HiddenStates.bytes(of: values)))
     }
 
     private func failure(of waiting: WaitingStep, _ refusal: Refusal) -> WireOutput {
         .message(.stepFailed(job: waiting.step.job.rawValue, step: waiting.id, refusal))
+    }
+}
+
+/// Results that are known but not due yet: one a job at most.
+struct DueResults {
+    private struct Entry {
+        var time: Int64
+        var job: EngineJobID
+        var output: WireOutput
+    }
+
+    /// The latest first; of equal times the one that came first is last.
+    private var entries: [Entry] = []
+
+    /// When the next one is due, nanoseconds of the machine's monotonic clock.
+    var next: Int64? { entries.last?.time }
+
+    mutating func add(_ output: WireOutput, of job: EngineJobID, at time: Int64) {
+        let place = entries.firstIndex { $0.time <= time } ?? entries.count
+        entries.insert(Entry(time: time, job: job, output: output), at: place)
+    }
+
+    mutating func remove(_ job: EngineJobID) { entries.removeAll { $0.job == job } }
+
+    /// Takes out what is due.
+    mutating func take(at now: Int64) -> [WireOutput] {
+        var outputs: [WireOutput] = []
+        while let entry = entries.last, entry.time <= now {
+            outputs.append(entry.output)
+            entries.removeLast()
+        }
+        return outputs
     }
 }
 

@@ -49,9 +49,9 @@ final class ComputeQueue: Sendable {
         if wasEmpty { wake.signal() }
     }
 
-    /// Takes all commands; when there are none, waits for some if asked to. Only the compute thread calls
-    /// this.
-    func take(waiting: Bool) -> [ComputeCommand] {
+    /// Takes all commands; when there are none, waits for some until `deadline` (nanoseconds of the machine's monotonic
+    /// clock; `nil` waits without end, 0 not at all). Only the compute thread calls this.
+    func take(until deadline: Int64?) -> [ComputeCommand] {
         while true {
             let taken = commands.withLock { commands in
                 let taken = commands
@@ -63,8 +63,13 @@ final class ComputeQueue: Sendable {
                 _ = wake.wait(timeout: .now())
                 return taken
             }
-            guard waiting else { return [] }
-            wake.wait()
+            guard let deadline else {
+                wake.wait()
+                continue
+            }
+            if deadline == 0 { return [] }
+            let time = DispatchTime(uptimeNanoseconds: UInt64(max(0, deadline)))
+            if wake.wait(timeout: time) == .timedOut { return [] }
         }
     }
 }

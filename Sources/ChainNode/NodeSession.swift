@@ -11,6 +11,7 @@ struct NodeService: Sendable {
     var queue: ComputeQueue
     var board: HealthBoard
     var logger: Logger
+    var onRestart: @Sendable () -> Void
 }
 
 /// The server's end of one connection, on its event loop: who may say what, bounds, and the pieces of steps.
@@ -196,6 +197,7 @@ final class NodeSession: ChannelDuplexHandler {
             seat.jobsChanged()
         case .goodbye(let goodbye):
             logger.info("orchestrator said goodbye", metadata: ["reason": "\(goodbye.text)"])
+            if goodbye.code == .restart { service.onRestart() }
             end(with: nil)
         case .hello: violation("a second hello came")
         case .helloReply, .pong, .loadProgress, .loaded, .loadRefused, .rangeRequest, .opened, .openRefused,

@@ -176,6 +176,7 @@ extension LoadedReport {
         buffer.writeSize(memoryUsed.rawValue)
         buffer.writeInteger(isEmulated ? UInt8(1) : 0)
         buffer.writeInteger(wasLoaded ? UInt8(1) : 0)
+        buffer.writeIdentifier(checksum)
     }
 }
 

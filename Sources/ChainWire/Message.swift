@@ -75,6 +75,8 @@ package struct Goodbye: Hashable, Sendable {
         case seatTaken = 4
         case protocolViolation = 5
         case silent = 6
+        /// To a block server: it is to stop and start again.
+        case restart = 7
     }
 
     package var code: Code
@@ -213,10 +215,13 @@ package struct LoadedReport: Hashable, Sendable {
     package var isEmulated: Bool
     /// Nothing was done: exactly this was loaded already.
     package var wasLoaded: Bool
+    /// Of the manifest of what is hosted (`BlockManifest.checksum`), against which every tensor was checked.
+    package var checksum: UInt64
 
     package init(
         load: UInt64, firstBlock: Int, blockCount: Int, width: Int, unitCount: Int, sequenceLength: Int,
-        stepTokens: Int, memoryUsed: ByteCount, isEmulated: Bool, wasLoaded: Bool
+        stepTokens: Int, memoryUsed: ByteCount, isEmulated: Bool, wasLoaded: Bool,
+        checksum: UInt64
     ) {
         self.load = load
         self.firstBlock = firstBlock
@@ -228,6 +233,7 @@ package struct LoadedReport: Hashable, Sendable {
         self.memoryUsed = memoryUsed
         self.isEmulated = isEmulated
         self.wasLoaded = wasLoaded
+        self.checksum = checksum
     }
 }
 

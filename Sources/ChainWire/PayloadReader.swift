@@ -115,7 +115,7 @@ struct PayloadReader {
             width: try count("width"), unitCount: try count("unit count"),
             sequenceLength: try count("sequence length"), stepTokens: try count("step tokens"),
             memoryUsed: ByteCount(try size("memory used")), isEmulated: try flag("emulated"),
-            wasLoaded: try flag("was loaded"))
+            wasLoaded: try flag("was loaded"), checksum: try identifier("checksum"))
     }
 
     private mutating func refusal() throws(WireError) -> Refusal {

@@ -2,7 +2,7 @@
 ///
 /// Fixed for ever, so that ends of different versions can still tell each other so: the frame header, the
 /// first two bytes of a hello and the layout of a goodbye.
-package let wireProtocolVersion: UInt16 = 1
+package let wireProtocolVersion: UInt16 = 2
 
 /// Bounds on what is accepted from the wire and on how large transfers are cut.
 package struct WireLimits: Hashable, Sendable {

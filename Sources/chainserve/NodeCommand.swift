@@ -65,8 +65,42 @@ struct NodeCommand: AsyncParsableCommand {
         if exitWithParent { Self.exitWhenInputEnds() }
         let signals = SignalWaiter(exitWithParent ? [SIGTERM] : [SIGTERM, SIGINT])
         if exitWithParent { signal(SIGINT, SIG_IGN) }
-        await signals.wait()
+        let (ends, continuation) = AsyncStream.makeStream(of: Bool.self)
+        let stopping = Task {
+            await signals.wait()
+            continuation.yield(false)
+        }
+        let restarting = Task {
+            await server.waitUntilToldToRestart()
+            continuation.yield(true)
+        }
+        let isRestart = await ends.first { _ in true } ?? false
+        stopping.cancel()
+        restarting.cancel()
         await server.shutdown(drainingFor: .seconds(10))
+        // Whoever started a server of a local pool starts it again; any other starts itself again.
+        if isRestart, !exitWithParent {
+            Self.startAgain(at: ServerAddress(host: address.host, port: port))
+        }
+    }
+
+    /// Replaces this process by a new one of the same arguments, at the same address.
+    private static func startAgain(at address: ServerAddress) -> Never {
+        var arguments = [CommandLine.arguments[0]]
+        var rest = CommandLine.arguments.dropFirst()
+        while let argument = rest.popFirst() {
+            if argument == "--listen" {
+                rest = rest.dropFirst()
+            } else if !argument.hasPrefix("--listen=") {
+                arguments.append(argument)
+            }
+        }
+        arguments += ["--listen", "\(address)"]
+        var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
+        pointers.append(nil)
+        execv(Bundle.main.executablePath ?? CommandLine.arguments[0], pointers)
+        CommandFailure.warn("error: the server cannot start itself again (\(String(cString: strerror(errno))))")
+        Foundation.exit(1)
     }
 
     private func makeServer() throws -> (BlockServer, ServerAddress) {

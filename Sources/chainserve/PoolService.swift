@@ -12,6 +12,7 @@ import Synchronization
 struct PoolService {
     let orchestrator: Orchestrator
     let gatewayConfiguration: GatewayConfiguration
+    let drainLimit: Double
     let logger: Logger
     let console: Console
 
@@ -23,15 +24,28 @@ struct PoolService {
             cluster: cluster, plan: plan, sequenceLength: pool.sequenceLength, addresses: addresses,
             threads: pool.file.servers.map(\.threads),
             modelRoot: pool.modelPath.map { ($0 as NSString).lastPathComponent } ?? pool.shape.name)
-        configuration.queueLimit = service.queueLimit
-        configuration.maximumAttempts = service.maximumAttempts
+        configuration.control = service.control
+        let planning = service.planning
+        configuration.recomposition = { present, lost in
+            Recomposition.plan(cluster, present: present, excluding: lost, options: planning)
+        }
         let names = cluster.servers.map(\.name)
         let progress = LoadProgressLines(names: names, console: console)
-        orchestrator = try Orchestrator(
-            configuration: configuration, frontend: try pool.frontend(threads: threads),
-            source: try pool.source,
-            group: MultiThreadedEventLoopGroup.singleton, logger: logger
-        ) { server, text in progress.show(server, text) }
+        let frontend = try pool.frontend(threads: threads)
+        let source = try pool.source
+        func make(_ journal: JournalConfiguration?) throws -> Orchestrator {
+            try Orchestrator(
+                configuration: configuration, frontend: frontend, source: source,
+                group: MultiThreadedEventLoopGroup.singleton, journal: journal, logger: logger
+            ) { server, text in progress.show(server, text) }
+        }
+        do {
+            orchestrator = try make(service.journal)
+        } catch JournalError.inUse(let path) where !service.isJournalChosen {
+            console.say("note: another service has the journal \(path); this one keeps none (--journal FILE)")
+            orchestrator = try make(nil)
+        }
+        drainLimit = service.drainLimit
         gatewayConfiguration = service.gateway
         self.logger = logger
         self.console = console
@@ -54,10 +68,14 @@ struct PoolService {
         }
     }
 
-    /// Runs the servers' keepers and the gateway, and `body` once both are ready; then drains and stops everything.
-    /// - Parameter body: given the port of the gateway. Its return ends the service.
-    func run(_ body: @escaping @Sendable (_ port: Int) async throws -> Void) async throws {
+    /// Runs the servers' links and the gateway, and `body` once both are ready; then drains and stops everything.
+    /// - Parameter body: given the port of the gateway. Its return ends the service: accepted requests may finish within
+    ///   the drain limit when `drains`, and are given up otherwise.
+    func run(
+        drains: Bool = false, _ body: @escaping @Sendable (_ port: Int) async throws -> Void
+    ) async throws {
         let orchestrator = orchestrator
+        defer { orchestrator.closeJournal() }
         let gateway = Gateway(service: orchestrator, configuration: gatewayConfiguration, logger: logger)
         try await withThrowingTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
@@ -68,20 +86,64 @@ struct PoolService {
                 defer { announced.finish() }
                 try await gateway.run { announced.yield($0) }
             }
-            var found: Int?
-            for await port in ports {
-                found = port
-                break
-            }
-            guard let port = found else {
+            guard let port = await ports.first(where: { _ in true }) else {
                 // The gateway ended before it listened: its error is the reason.
                 try await group.next()
                 try await group.next()
                 return
             }
             try await body(port)
+            if drains { await drain(gateway) }
             await orchestrator.cancelAll()
         }
+    }
+
+    /// Answers what was accepted, to its last byte.
+    private func drain(_ gateway: Gateway) async {
+        let waiting = gateway.requestsInFlight
+        if waiting > 0 {
+            console.say("finishing \(waiting) requests, within \(drainLimit) s; once more stops at once")
+        }
+        await orchestrator.drain(within: .seconds(drainLimit))
+        let end = ContinuousClock.now + Self.lastWords
+        while gateway.requestsInFlight > 0, ContinuousClock.now < end, !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    /// How long answers that are complete may take to be sent.
+    private static let lastWords = Swift.Duration.seconds(2)
+}
+
+/// A wish that the service stop, which it fulfils when what it has accepted is done.
+final class StopRequest: Sendable {
+    private let stream: AsyncStream<Void>
+    private let continuation: AsyncStream<Void>.Continuation
+    private let serving = Atomic(false)
+
+    init() { (stream, continuation) = AsyncStream.makeStream(of: Void.self) }
+
+    /// Returns when the service is to stop, or throws when it is to stop at once.
+    func wait() async throws {
+        serving.store(true, ordering: .relaxed)
+        for await _ in stream { return }
+        try Task.checkCancellation()
+    }
+
+    /// Runs `work`. The first SIGTERM while it serves asks it to stop; any other signal, and the second, cancels it.
+    func run(_ signals: SignalWaiter, _ work: Task<Void, any Error>) async -> Result<Void, any Error> {
+        let interruption = Task {
+            let first = await signals.wait()
+            if Task.isCancelled { return }
+            if first == SIGTERM, serving.load(ordering: .relaxed) {
+                continuation.yield()
+                await signals.wait()
+            }
+            work.cancel()
+        }
+        let result = await work.result
+        interruption.cancel()
+        return result
     }
 }
 

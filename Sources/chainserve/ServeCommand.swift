@@ -19,23 +19,18 @@ struct ServeCommand: AsyncParsableCommand {
         let console = Console()
         let signals = SignalWaiter([SIGTERM, SIGINT])
         try await CommandFailure.reporting {
-            let work = Task { try await serve(console) }
-            let interruption = Task {
-                await signals.wait()
-                work.cancel()
-            }
-            let result = await work.result
-            interruption.cancel()
+            let stop = StopRequest()
+            let result = await stop.run(signals, Task { try await serve(console, stop) })
             do { try result.get() } catch is CancellationError { console.say("stopped") }
         }
     }
 
-    private func serve(_ console: Console) async throws {
+    private func serve(_ console: Console, _ stop: StopRequest) async throws {
         let pool = try ServicePool(
             try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
         let addresses = try pool.addresses()
         guard pool.hasTimes else { throw ServiceError.noTimes(file) }
-        let options = service.options(defaultPort: ServiceArguments.defaultPort)
+        let options = service.options(defaultPort: ServiceArguments.defaultPort, model: pool.shape.name)
         try await PoolService.checkPort(options.gateway)
         let cluster = try pool.cluster()
         for note in pool.file.notes(for: cluster) { console.say("note: \(note)") }
@@ -47,9 +42,9 @@ struct ServeCommand: AsyncParsableCommand {
             service: options, threads: service.headThreads,
             logger: service.logger, console: console)
         let host = service.host
-        try await running.run { port in
+        try await running.run(drains: true) { port in
             console.say("serving \(pool.announcement) at http://\(ServerAddress(host: host, port: port))/v1")
-            while !Task.isCancelled { try await Task.sleep(for: .seconds(3600)) }
+            try await stop.wait()
         }
     }
 }

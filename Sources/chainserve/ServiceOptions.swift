@@ -1,4 +1,5 @@
 import ArgumentParser
+import ChainDispatch
 import ChainFormats
 import ChainModel
 import ChainOrchestrator
@@ -20,7 +21,31 @@ struct ServiceArguments: ParsableArguments {
     var queueLimit = 256
 
     @Option(help: "Times a request is started on a chain before it is given up.")
-    var maximumAttempts = 3
+    var maximumAttempts = ControlConfiguration().maximumAttempts
+
+    @Option(help: "Seconds that a request may wait for a path when it does not say (X-Request-Timeout).")
+    var requestTimeout = ControlConfiguration().defaultTimeout.seconds
+
+    @Option(help: "Seconds of predicted wait beyond which the queue is taken to be full.")
+    var waitLimit = ControlConfiguration().waitLimit.seconds
+
+    @Option(help: "Requests of one client that may wait or run.")
+    var clientLimit = ControlConfiguration().clientLimit
+
+    @Option(help: "Seconds after which a lost server is taken to be gone for good and the pool composed anew.")
+    var recoveryLimit = ControlConfiguration().recoveryLimit.seconds
+
+    @Option(help: "Seconds that accepted requests may take to finish after SIGTERM.")
+    var drainLimit = 25.0
+
+    @Option(help: "File that accepted requests and events are kept in (default: in the cache folder, by model).")
+    var journal: String?
+
+    @Flag(help: "Keep no journal.")
+    var noJournal = false
+
+    @Flag(help: "Leave prompts and answers out of the journal.")
+    var noJournalTexts = false
 
     @Option(help: "Which chain a job starts on: jffc or jffc-wait.")
     var dispatch: DispatchRule = .jffc
@@ -42,6 +67,18 @@ struct ServiceArguments: ParsableArguments {
         guard (1...100).contains(maximumAttempts) else {
             throw ValidationError("--maximum-attempts must be from 1 to 100")
         }
+        for (name, value) in [
+            ("request-timeout", requestTimeout), ("wait-limit", waitLimit), ("recovery-limit", recoveryLimit),
+        ] where !(value > 0 && value <= 86_400) {
+            throw ValidationError("--\(name) must be seconds, above 0 and at most 86400")
+        }
+        guard (0...86_400).contains(drainLimit) else {
+            throw ValidationError("--drain-limit must be seconds, from 0 to 86400")
+        }
+        guard clientLimit >= 1 else { throw ValidationError("--client-limit must be at least 1") }
+        guard !noJournal || (journal == nil && !noJournalTexts) else {
+            throw ValidationError("--no-journal excludes --journal and --no-journal-texts")
+        }
         guard headThreads >= 1 else { throw ValidationError("--head-threads must be at least 1") }
     }
 
@@ -51,10 +88,25 @@ struct ServiceArguments: ParsableArguments {
         return logger
     }
 
-    func options(defaultPort: Int) -> ServiceOptions {
-        ServiceOptions(
-            gateway: GatewayConfiguration(host: host, port: port ?? defaultPort), queueLimit: queueLimit,
-            maximumAttempts: maximumAttempts)
+    func options(defaultPort: Int, model: String, keepsJournal: Bool = true) -> ServiceOptions {
+        var control = ControlConfiguration()
+        control.queueLimit = queueLimit
+        control.maximumAttempts = maximumAttempts
+        control.defaultTimeout = .seconds(requestTimeout)
+        control.waitLimit = .seconds(waitLimit)
+        control.clientLimit = clientLimit
+        control.recoveryLimit = .seconds(recoveryLimit)
+        var kept: JournalConfiguration?
+        if !noJournal, keepsJournal || journal != nil {
+            let name = String(model.map { $0.isLetter || $0.isNumber || "-._".contains($0) ? $0 : "_" })
+            var configuration = JournalConfiguration(
+                path: journal.map(absolutePath) ?? CacheFolder.path("journals/\(name).db"))
+            configuration.keepsTexts = !noJournalTexts
+            kept = configuration
+        }
+        return ServiceOptions(
+            gateway: GatewayConfiguration(host: host, port: port ?? defaultPort), control: control,
+            journal: kept, isJournalChosen: journal != nil, drainLimit: drainLimit, planning: planning)
     }
 
     var planning: PlanningOptions { PlanningOptions(capacity: .tuned(by: tune), dispatch: dispatch) }
@@ -62,6 +114,11 @@ struct ServiceArguments: ParsableArguments {
 
 struct ServiceOptions {
     var gateway: GatewayConfiguration
-    var queueLimit: Int
-    var maximumAttempts: Int
+    var control: ControlConfiguration
+    var journal: JournalConfiguration?
+    /// By the user, who is to be told when another service has it.
+    var isJournalChosen: Bool
+    /// Seconds.
+    var drainLimit: Double
+    var planning: PlanningOptions
 }

@@ -14,6 +14,8 @@ struct ServicePool {
     var sequenceLength: Int
     /// The demand is ours to choose: it is set to suit the speed that is measured.
     var demandFollowsSpeed = false
+    /// An emulated pool's times are multiplied by this and its arrival rate divided.
+    var timeScale = 1.0
 
     /// - Parameter override: a GGUF to serve instead of the file's model.
     init(_ file: ClusterFile, model override: String?) throws {
@@ -54,7 +56,14 @@ struct ServicePool {
     }
 
     func cluster(defaultTimes: ServerTimes? = nil) throws -> Cluster {
-        try file.resolve(defaultTimes: defaultTimes) { _ in shape }
+        var cluster = try file.resolve(defaultTimes: defaultTimes) { _ in shape }
+        guard timeScale != 1 else { return cluster }
+        cluster.demand.arrivalRate /= timeScale
+        for index in cluster.servers.indices {
+            cluster.servers[index].communicationTimeSeconds *= timeScale
+            cluster.servers[index].blockTimeSeconds *= timeScale
+        }
+        return cluster
     }
 
     func frontend(threads: Int = 1) throws -> any ModelFrontend {
@@ -90,7 +99,7 @@ struct ServicePool {
         return EmulatedProfile(
             stepSeconds: server.communicationTimeSeconds / steps,
             promptSecondsPerBlock: server.blockTimeSeconds / steps,
-            decodeSecondsPerBlock: server.blockTimeSeconds / steps)
+            decodeSecondsPerBlock: server.blockTimeSeconds / steps, carriesClock: true)
     }
 }
 
@@ -100,6 +109,7 @@ enum ServiceError: Error, CustomStringConvertible {
     case noAddress(String)
     case badAddress(String, String)
     case noTimes(String)
+    case timeScaleOfRealPool
 
     var description: String {
         switch self {
@@ -113,6 +123,8 @@ enum ServiceError: Error, CustomStringConvertible {
         case .noTimes(let file):
             "\(file): some servers have no communication_time and block_time; measure them with"
                 + " `chainserve profile \(file)`"
+        case .timeScaleOfRealPool:
+            "--time-scale is for emulated pools; say --emulated too, or `engine: emulated` in the file"
         }
     }
 }

@@ -18,8 +18,10 @@ final class SignalWaiter: Sendable {
         }
     }
 
-    /// Returns at the next of the signals.
-    func wait() async {
-        for await _ in stream { return }
+    /// Returns the next of the signals.
+    @discardableResult
+    func wait() async -> Int32 {
+        for await number in stream { return number }
+        return SIGTERM
     }
 }

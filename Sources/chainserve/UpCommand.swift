@@ -26,6 +26,12 @@ struct UpCommand: AsyncParsableCommand {
     @Flag(help: "Serve in the foreground until SIGTERM or SIGINT.")
     var noPrompt = false
 
+    @Flag(help: "Emulate the servers of FILE: their times and memory are kept, no model is computed.")
+    var emulated = false
+
+    @Option(help: "Multiply the times of an emulated pool by this; below 1 it runs faster.")
+    var timeScale = 1.0
+
     @Flag(help: "Measure the servers again even when an earlier measurement is kept.")
     var reprofile = false
 
@@ -36,6 +42,12 @@ struct UpCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard maxTokens >= 1 else { throw ValidationError("--max-tokens must be at least 1") }
+        guard timeScale > 0, timeScale <= 1000 else {
+            throw ValidationError("--time-scale must be above 0 and at most 1000")
+        }
+        guard !emulated || file != nil else {
+            throw ValidationError("--emulated needs the cluster file of the pool to emulate")
+        }
     }
 
     func run() async throws {
@@ -44,13 +56,9 @@ struct UpCommand: AsyncParsableCommand {
         try await CommandFailure.reporting {
             let pool = try openPool(console)
             let servers = LocalServers(try specifications(pool), console: console)
-            let work = Task { try await serve(pool, servers, signals, console) }
-            let interruption = Task {
-                await signals.wait()
-                work.cancel()
-            }
-            let result = await work.result
-            interruption.cancel()
+            let stop = StopRequest()
+            let result = await stop.run(
+                signals, Task { try await serve(pool, servers, stop, console) })
             await servers.stop()
             do { try result.get() } catch is CancellationError { console.say("stopped") }
         }
@@ -58,8 +66,12 @@ struct UpCommand: AsyncParsableCommand {
 
     private func openPool(_ console: Console) throws -> ServicePool {
         if let file {
-            return try ServicePool(
-                try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
+            var parsed = try ClusterFile.parse(try CommandFailure.read(file), file: file)
+            if emulated { parsed.engine = .emulated }
+            var pool = try ServicePool(parsed, model: service.model)
+            guard pool.isEmulated || timeScale == 1 else { throw ServiceError.timeScaleOfRealPool }
+            pool.timeScale = timeScale
+            return pool
         }
         let path = try service.model.map(absolutePath) ?? DefaultModel.fetch { console.say($0) }
         let text = DefaultPool.text(modelPath: path)
@@ -81,13 +93,15 @@ struct UpCommand: AsyncParsableCommand {
     }
 
     private func serve(
-        _ given: ServicePool, _ servers: LocalServers, _ signals: SignalWaiter, _ console: Console
+        _ given: ServicePool, _ servers: LocalServers, _ stop: StopRequest, _ console: Console
     ) async throws {
         var pool = given
         let prompt = prompt ?? ProcessInfo.processInfo.environment["PROMPT"].flatMap { $0.isEmpty ? nil : $0 }
         let answersOnce = !noPrompt && (prompt != nil || !console.isInteractive)
         // A single answer needs no port of its own: any free one will do.
-        let options = service.options(defaultPort: answersOnce ? 0 : ServiceArguments.defaultPort)
+        let options = service.options(
+            defaultPort: answersOnce ? 0 : ServiceArguments.defaultPort, model: pool.shape.name,
+            keepsJournal: noPrompt)
         try await PoolService.checkPort(options.gateway)
         console.say("starting \(pool.file.servers.count) block servers")
         let addresses = try await servers.start()
@@ -109,10 +123,10 @@ struct UpCommand: AsyncParsableCommand {
             orchestrator: running.orchestrator, cluster: cluster, plan: plan, maximumTokens: maxTokens,
             console: console)
         let (host, noPrompt, announcement) = (service.host, noPrompt, pool.announcement)
-        try await running.run { port in
+        try await running.run(drains: noPrompt) { port in
             console.say("serving \(announcement) at http://\(ServerAddress(host: host, port: port))/v1")
             if noPrompt {
-                while !Task.isCancelled { try await Task.sleep(for: .seconds(3600)) }
+                try await stop.wait()
             } else if answersOnce {
                 try await conversation.answer(prompt ?? Self.defaultPrompt, showingPrompt: true)
             } else {

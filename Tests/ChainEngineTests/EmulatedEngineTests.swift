@@ -74,23 +74,61 @@ import Testing
         #expect(error([good]) == nil)
     }
 
-    @Test func takesTheTimeOfItsProfile() throws {
-        var slept: [Double] = []
-        let profile = EmulatedProfile(
+    @Test func saysWhenADeviceOfItsProfileIsDone() throws {
+        let seconds: Int64 = 1_000_000_000
+        var profile = EmulatedProfile(
             stepSeconds: 1, promptSecondsPerBlock: 10, prefillSecondsPerTokenBlock: 100,
-            decodeSecondsPerBlock: 1000,
-            timeScale: 0.5)
+            decodeSecondsPerBlock: 1000, timeScale: 0.5)
+        var ends: [[Int64]] = []
         for sharing in [EmulatedProfile.Sharing.parallel, .serial] {
-            var profile = profile
             profile.sharing = sharing
-            let engine = EmulatedEngine(limits: limits, profile: profile) { slept.append($0) }
+            var time: Int64 = 0
+            let engine = EmulatedEngine(limits: limits, profile: profile) { time }
             try engine.open(EngineJobID(1), firstBlock: 3, blockCount: 4)
             try engine.open(EngineJobID(2), firstBlock: 5, blockCount: 2)
             _ = try engine.run([step(1, 0, [1, 2, 3, 4]), step(2, 0, [1, 2])])
+            ends.append(engine.completions)
+            time = 10_000 * seconds
             _ = try engine.run([step(1, 2, [1, 2]), step(2, 1, [1, 2])])
+            ends.append(engine.completions.map { $0 - time })
         }
-        // Half of: 1 + 4·(10 + 2·100) and 2·(10 + 100); 1 + 4·1000 and 2·1000.
-        #expect(slept == [420.5, 2000.5, 530.5, 3000.5])
+        // Half of: 1 + 4·(10 + 2·100) and 1 + 2·(10 + 100); 1 + 4·1000 and 1 + 2·1000. Beside and after each other.
+        let half = seconds / 2
+        #expect(
+            ends == [
+                [841 * half, 221 * half], [4001 * half, 2001 * half], [841 * half, 1062 * half],
+                [4001 * half, 6002 * half],
+            ])
+    }
+
+    @Test func goesOnFromTheTimeThatHiddenStatesCarry() throws {
+        let wide = EngineLimits(
+            range: BlockRange(first: 1, count: 2), width: EmulatedState.width, unitCount: 4,
+            sequenceLength: 8)
+        var time: Int64 = 0x1234_5678_9ABC
+        let engine = EmulatedEngine(
+            limits: wide,
+            profile: EmulatedProfile(stepSeconds: 1, decodeSecondsPerBlock: 1, carriesClock: true)
+        ) { time }
+        try engine.open(EngineJobID(1), firstBlock: 1, blockCount: 2)
+        func run(_ position: Int, carrying carried: Int64) throws -> Int64 {
+            var hidden: [Float] = [7, Float(position), 0, 0, 0, 0, 0, 0]
+            EmulatedState.set(carried, in: &hidden, row: 0)
+            #expect(EmulatedState.time(in: hidden, row: 0) == carried)
+            let result = try engine.run([
+                EngineStep(job: EngineJobID(1), position: position, tokenCount: 1, hidden: hidden)
+            ])
+            #expect(Array(result[0].prefix(4)) == [9, Float(position + 2), 2, 0])
+            #expect(EmulatedState.time(in: result[0], row: 0) == engine.completions[0])
+            return engine.completions[0] - time
+        }
+        let second: Int64 = 1_000_000_000
+        #expect(try run(0, carrying: time - 4_000) == second - 4_000)
+        time += second
+        // No time, one from the future and one from long ago: the step begins now.
+        #expect(try run(1, carrying: 0) == 3 * second)
+        #expect(try run(2, carrying: time + 1) == 3 * second)
+        #expect(try run(3, carrying: time - 6 * second) == 3 * second)
     }
 
     @Test func finiteness() {

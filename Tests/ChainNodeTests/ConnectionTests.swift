@@ -349,7 +349,8 @@ import Testing
                 let report = LoadedReport(
                     load: request.load, firstBlock: 1, blockCount: 4, width: 8, unitCount: 4,
                     sequenceLength: 512,
-                    stepTokens: 512, memoryUsed: .zero, isEmulated: false, wasLoaded: false)
+                    stepTokens: 512, memoryUsed: .zero, isEmulated: false, wasLoaded: false,
+                    checksum: 0)
                 return [encoder.bytes(of: .loaded(report))]
             case .step(var piece):
                 if piece.job == 1 { piece.hidden = ByteBuffer(repeating: 0, count: 36) }

@@ -1,3 +1,4 @@
+import ChainDispatch
 import ChainEngine
 import ChainModel
 import ChainNode
@@ -19,6 +20,8 @@ final class ServiceFixture: Sendable {
     private let keeping: Task<Void, Never>
     private let makeServer: @Sendable (Int, Int) -> BlockServer
     let ports: [Int]
+    /// Between the orchestrator and each server, where wished for.
+    let proxies: [FaultyProxy]
 
     /// What a test wants of the pool.
     struct Wish {
@@ -32,6 +35,10 @@ final class ServiceFixture: Sendable {
         var withoutFile: Set<Int> = []
         var profile = EmulatedProfile.instant
         var queueLimit = 256
+        var control = ControlConfiguration()
+        var journal: JournalConfiguration?
+        /// A proxy before every server.
+        var hasProxies = false
         var recoveryLimit = Duration.seconds(60)
         var startLimit = Duration.seconds(20)
         /// Servers that are not started.
@@ -77,13 +84,23 @@ final class ServiceFixture: Sendable {
             ports.append(port)
         }
         self.ports = ports
+        var proxies: [FaultyProxy] = []
+        if wish.hasProxies {
+            for port in ports { proxies.append(try await FaultyProxy.start(before: port)) }
+        }
+        self.proxies = proxies
         servers = Held(started)
+        let recomposed = cluster
         var configuration = OrchestratorConfiguration(
             cluster: cluster, plan: plan, sequenceLength: wish.sequenceLength,
-            addresses: ports.map { ServerAddress(host: "127.0.0.1", port: $0) },
+            addresses: (proxies.isEmpty ? ports : proxies.map(\.port)).map { ServerAddress(host: "127.0.0.1", port: $0) },
             threads: names.map { _ in 0 }, modelRoot: "test")
-        configuration.queueLimit = wish.queueLimit
-        configuration.recoveryLimit = wish.recoveryLimit
+        configuration.control = wish.control
+        configuration.control.queueLimit = wish.queueLimit
+        configuration.control.recoveryLimit = wish.recoveryLimit
+        configuration.recomposition = { present, lost in
+            Recomposition.plan(recomposed, present: present, excluding: lost, options: PlanningOptions())
+        }
         configuration.startLimit = wish.startLimit
         let frontend: any ModelFrontend
         let source: RangeSource
@@ -96,7 +113,7 @@ final class ServiceFixture: Sendable {
         }
         let orchestrator = try Orchestrator(
             configuration: configuration, frontend: frontend, source: source,
-            group: MultiThreadedEventLoopGroup.singleton, logger: Self.quietLogger())
+            group: MultiThreadedEventLoopGroup.singleton, journal: wish.journal, logger: Self.quietLogger())
         self.orchestrator = orchestrator
         keeping = Task { await orchestrator.run() }
     }
@@ -119,9 +136,18 @@ final class ServiceFixture: Sendable {
         await fixture.stop()
     }
 
+    /// Ends the orchestrator as a kill would: nothing is finished, nothing is said. Its servers go on.
+    func abandonOrchestrator() async {
+        keeping.cancel()
+        await keeping.value
+    }
+
     private func stop() async {
         keeping.cancel()
+        await keeping.value
+        orchestrator.closeJournal()
         for server in servers.value { await server.shutdown(drainingFor: .zero) }
+        for proxy in proxies { await proxy.stop() }
     }
 
     /// Ends a server as if its machine had gone.

@@ -114,7 +114,7 @@ struct ServiceTests {
                 _ = try await pool.orchestrator.submit(
                     pool.request("one too many", .text("hello"), tokens: 4))
             }
-            guard case .overloaded(let wait, let reason)? = refusal else {
+            guard case .overloaded(let wait, let reason, _)? = refusal else {
                 Issue.record("refused with \(String(describing: refusal))")
                 return
             }

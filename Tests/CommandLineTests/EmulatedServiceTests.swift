@@ -5,9 +5,10 @@ extension CommandLineSuite {
     /// `chainserve up` over a pool that is only emulated: everything but the model's arithmetic.
     @Suite("Emulated service", .serialized)
     struct EmulatedServiceTests {
-        private func start(_ place: Place) async throws -> RunningService {
+        private func start(_ place: Place, _ more: [String] = []) async throws -> RunningService {
             let file = try place.write("pool.yaml", EmulatedPool.text(place))
-            return try await RunningService.start(["up", file, "--no-prompt", "--port", "0"], in: place)
+            return try await RunningService.start(
+                ["up", file, "--no-prompt", "--port", "0"] + more, in: place)
         }
 
         /// A chat of one message, for the pool's model.
@@ -99,7 +100,7 @@ extension CommandLineSuite {
         @Test(arguments: [SIGINT, SIGTERM])
         func stopsInMidAnswer(_ signal: Int32) async throws {
             try await Place.with { place in
-                let running = try await start(place)
+                let running = try await start(place, ["--drain-limit", "1"])
                 let stream = try running.service.begin(
                     "/v1/chat/completions", body(place, ", \"max_tokens\": 2000, \"stream\": true"))
                 try await stream.wait { $0.received.range(of: Data("content".utf8)) != nil }

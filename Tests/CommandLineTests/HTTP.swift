@@ -135,8 +135,12 @@ struct Service {
         try await finish(try Connection(port: port), sending: "GET \(path) HTTP/1.1", body: nil)
     }
 
-    func post(_ path: String, _ body: String) async throws -> Answer {
-        try await finish(try Connection(port: port), sending: "POST \(path) HTTP/1.1", body: body)
+    func post(
+        _ path: String, _ body: String, headers: [String: String] = [:]
+    ) async throws -> Answer {
+        let fields = headers.map { "\r\n\($0.key): \($0.value)" }.sorted().joined()
+        return try await finish(
+            try Connection(port: port), sending: "POST \(path) HTTP/1.1" + fields, body: body)
     }
 
     /// Sends a request whose answer the caller reads as it comes.

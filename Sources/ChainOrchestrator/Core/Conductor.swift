@@ -2,24 +2,36 @@ import ChainDispatch
 import ChainEngine
 import ChainModel
 import Logging
+import NIOCore
 
-/// Carries out what the dispatcher decides. It decides nothing itself: whatever happens becomes an event, the
-/// dispatcher answers with actions, and each action is carried out here, in order, without waiting between reading
-/// state and changing it.
+/// Carries out what the control plane decides. It decides nothing itself: whatever happens becomes an event, the control
+/// plane answers with actions, and each action is carried out here, in order, without waiting between reading state and
+/// changing it. Events and actions go to the journal as they are.
 actor Conductor {
-    private let configuration: OrchestratorConfiguration
-    private let frontend: any ModelFrontend
-    private let logger: Logger
-    private let clock = MonotonicClock()
+    let configuration: OrchestratorConfiguration
+    let frontend: any ModelFrontend
+    let source: RangeSource
+    let group: any EventLoopGroup
+    let journal: Journal?
+    let logger: Logger
+    /// Told what each server does while it is made ready.
+    let progress: @Sendable (ServerIndex, String) -> Void
+    private let clock: MonotonicClock
 
-    private var dispatcher: Dispatcher
+    var control: ControlPlane
+    /// The plan in force, as the control plane numbers it.
+    var plan: Plan
+    var assignments: [LoadAssignment?]
+    var servers: [ServerShell]
+    var rollout: RolloutShell?
+
     private var jobs: [JobID: JobRecord] = [:]
     /// The latest job of each request identifier. A client may use one again once its stream has ended, while the job
     /// before is still being taken down.
     private var jobByRequest: [String: JobID] = [:]
     private var jobByTicket: [UInt64: JobID] = [:]
     private var lastJob: UInt64 = 0
-    private var servers: [ServerRecord]
+    private var wake: (at: Instant, task: Task<Void, Never>)?
     private var drainWaiters: [CheckedContinuation<Void, Never>] = []
     private var isDrained = false
 
@@ -29,64 +41,96 @@ actor Conductor {
         var job: GenerationJob
         var events: AsyncStream<GenerationEvent>.Continuation
         var attempt = 0
+        /// Servers of the attempt under way.
+        var hops: [AttemptHop] = []
         var task: Task<Void, Never>?
     }
 
-    /// What is known of a server beside what the dispatcher knows.
-    struct ServerRecord: Sendable {
-        var state = PoolStatus.ServerState.starting
-        var link: NodeLink?
-        var lastError: String?
-        /// The reason cannot go away by itself: the wrong model, too little memory.
-        var isHopeless = false
-    }
-
-    init(configuration: OrchestratorConfiguration, frontend: any ModelFrontend, logger: Logger) {
+    init(
+        configuration: OrchestratorConfiguration, control: ControlPlane, assignments: [LoadAssignment?],
+        frontend: any ModelFrontend, source: RangeSource, group: any EventLoopGroup, journal: Journal?,
+        logger: Logger, progress: @escaping @Sendable (ServerIndex, String) -> Void
+    ) {
         self.configuration = configuration
+        self.control = control
+        self.assignments = assignments
         self.frontend = frontend
+        self.source = source
+        self.group = group
+        self.journal = journal
         self.logger = logger
-        let plan = configuration.plan
-        var rule = DispatchPolicy.jffc
-        if plan.dispatch.thresholds.contains(where: { $0 > 1 }) {
-            rule = .jffcWait(thresholds: plan.dispatch.thresholds)
-        }
-        dispatcher = Dispatcher(
-            configuration: DispatcherConfiguration(
-                queueLimit: configuration.queueLimit, maximumAttempts: configuration.maximumAttempts,
-                rule: rule),
-            chains: plan.chains.map(DispatchChain.init), serverCount: configuration.cluster.servers.count)
-        servers = [ServerRecord](repeating: ServerRecord(), count: configuration.cluster.servers.count)
+        self.progress = progress
+        clock = MonotonicClock()
+        plan = configuration.plan
+        servers = Array(repeating: ServerShell(), count: configuration.cluster.servers.count)
     }
 
     // MARK: - Jobs
 
+    /// What a request is accepted with.
+    struct Submission: Sendable {
+        var request: GenerationRequest
+        var job: GenerationJob
+        var events: AsyncStream<GenerationEvent>.Continuation
+        /// Names the job for `cancel(ticket:)`; never used twice.
+        var ticket: UInt64
+        var seed: UInt64
+        var promptTokens: Int
+        /// It was accepted by an earlier run of the service.
+        var resumes: JournalKey?
+    }
+
     /// Takes a job in, or refuses it.
-    /// - Parameter ticket: names the job for `cancel(ticket:)`; never used twice.
-    func submit(
-        _ job: GenerationJob, requestID: String, ticket: UInt64,
-        events: AsyncStream<GenerationEvent>.Continuation
-    ) throws(GenerationRefusal) {
+    /// - Returns: its place in the journal, which it has once that is written.
+    func submit(_ submission: Submission) throws(GenerationRefusal) -> UInt64? {
+        if let problem = journal?.problem {
+            throw .unavailable(retryAfter: 5, reason: problem.reasonWord)
+        }
+        let request = submission.request
         lastJob += 1
         let id = JobID(lastJob)
-        jobs[id] = JobRecord(requestID: requestID, ticket: ticket, job: job, events: events)
-        jobByRequest[requestID] = id
-        jobByTicket[ticket] = id
-        if let refusal = post(.jobArrived(id)) {
-            forget(id)
-            throw describe(refusal)
+        jobs[id] = JobRecord(
+            requestID: request.requestID, ticket: submission.ticket, job: submission.job,
+            events: submission.events)
+        jobByRequest[request.requestID] = id
+        jobByTicket[submission.ticket] = id
+        let client = ClientID(StableText.digest(request.client))
+        let holder = Self.holder(of: request)
+        if submission.resumes != nil {
+            // It was accepted already: no limit can turn it away.
+            let timeout = request.timeout ?? configuration.control.defaultTimeout
+            post(.jobRestored(id, client, deadline: clock.now + timeout, attempts: 0))
+        } else {
+            let arrival = JobArrival(job: id, client: client, holder: holder, timeout: request.timeout)
+            if let refusal = post(.jobArrived(arrival)) {
+                forget(id)
+                throw describe(refusal, holder: holder)
+            }
         }
+        return journal?.add(
+            .accepted(
+                job: id, request, seed: submission.seed, promptTokens: submission.promptTokens,
+                resumes: submission.resumes))
+    }
+
+    /// Who comes back: whoever sends the ticket, else whoever sends the same request.
+    private static func holder(of request: GenerationRequest) -> TicketHolder {
+        if let ticket = request.ticket { return TicketHolder(ticket) }
+        return TicketHolder(
+            StableText.digest("\(request.client)\n\(request.input)\n\(request.maximumTokens ?? 0)"))
     }
 
     /// Gives a job up; its stream ends with `.failed(.cancelled)`.
-    func cancel(requestID: String) -> Bool { cancel(jobByRequest[requestID]) }
+    func cancel(requestID: String) -> Bool { cancel(jobByRequest[requestID], .cancelled) }
 
     @discardableResult
-    func cancel(ticket: UInt64) -> Bool { cancel(jobByTicket[ticket]) }
+    func cancel(ticket: UInt64) -> Bool { cancel(jobByTicket[ticket], .cancelled) }
 
-    private func cancel(_ id: JobID?) -> Bool {
+    private func cancel(_ id: JobID?, _ failure: GenerationFailure) -> Bool {
         guard let id, let record = jobs[id] else { return false }
         post(.jobCancelled(id))
-        record.events.yield(.failed(.cancelled))
+        journal?.add(.ended(job: id, JournalOutcome(kind: .cancelled)))
+        record.events.yield(.failed(failure))
         record.events.finish()
         forget(id)
         return true
@@ -98,56 +142,99 @@ actor Conductor {
         if jobByRequest[record.requestID] == id { jobByRequest[record.requestID] = nil }
     }
 
-    private func describe(_ refusal: Dispatcher.Refusal) -> GenerationRefusal {
-        let wait = (dispatcher.expectedWaitForRoom() ?? .seconds(5)).seconds
-        return switch refusal {
-        case .queueFull: .overloaded(retryAfter: wait, reason: "queue-full")
-        case .noChain: .unavailable(retryAfter: 10, reason: "no-chain")
-        case .draining: .unavailable(retryAfter: 10, reason: "draining")
+    func isInFlight(requestID: String) -> Bool { jobByRequest[requestID] != nil }
+
+    private func describe(
+        _ refusal: ControlPlane.Refusal, holder: TicketHolder
+    ) -> GenerationRefusal {
+        let wait = refusal.retryAfter?.seconds ?? 10
+        let ticket = refusal.hasTicket ? holder.rawValue : nil
+        return switch refusal.reason {
         case .duplicate: .internal(message: "a job number was used twice")
+        case .draining: .unavailable(retryAfter: wait, reason: "draining")
+        case .noChain: .unavailable(retryAfter: wait, reason: "no-chain")
+        case .clientLimit: .overloaded(retryAfter: wait, reason: "client-limit")
+        case .deadline: .overloaded(retryAfter: wait, reason: "deadline", ticket: ticket)
+        case .queueFull: .overloaded(retryAfter: wait, reason: "queue-full", ticket: ticket)
+        case .overloaded: .overloaded(retryAfter: wait, reason: "overloaded")
         }
     }
 
     // MARK: - Events and actions
 
-    /// Hands an event to the dispatcher and carries its answer out. Returns the refusal of an arriving job, if any.
+    /// Hands an event to the control plane and carries its answer out. Returns the refusal of an arriving job, if any.
     @discardableResult
-    private func post(_ event: Dispatcher.Event) -> Dispatcher.Refusal? {
-        var actions: [Dispatcher.Action] = []
-        dispatcher.handle(event, at: clock.now, into: &actions)
-        var refusal: Dispatcher.Refusal?
+    func post(_ event: ControlPlane.Event) -> ControlPlane.Refusal? {
+        var actions: [ControlPlane.Action] = []
+        let now = clock.now
+        control.handle(event, at: now, into: &actions)
+        journal?.add(.step(JournalStep(at: now, event: event, actions: actions)))
+        var refusal: ControlPlane.Refusal?
         for action in actions {
-            switch action {
-            case .start(let job, let attempt, let chain): start(job, attempt: attempt, on: chain)
-            case .queue(let job, let ahead): jobs[job]?.events.yield(.queued(position: ahead + 1))
-            case .refuse(_, let reason): refusal = reason
-            case .abandon(let job, let attempt, let chain): abandon(job, attempt: attempt, on: chain)
-            case .fail(let job, let failure): fail(job, failure)
-            case .drained:
-                isDrained = true
-                for waiter in drainWaiters { waiter.resume() }
-                drainWaiters = []
-            }
+            if case .refuse(_, let reason) = action { refusal = reason } else { carryOut(action) }
         }
+        scheduleWake()
         return refusal
+    }
+
+    private func carryOut(_ action: ControlPlane.Action) {
+        switch action {
+        case .start(let job, let attempt, let chain): start(job, attempt: attempt, on: chain)
+        case .queue(let job, let ahead): jobs[job]?.events.yield(.queued(position: ahead + 1))
+        case .refuse: break
+        case .abandon(let job, _): abandon(job)
+        case .fail(let job, let failure): fail(job, failure)
+        case .connect(let server, let incarnation): connect(server, incarnation)
+        case .load(let server, let incarnation): load(server, incarnation)
+        case .ping(let server, let incarnation): link(server, incarnation)?.beat()
+        case .disconnect(let server, let incarnation): disconnect(server, incarnation)
+        case .restart(let server, let incarnation): restart(server, incarnation)
+        case .recompose(let excluded, let number): recompose(excluding: excluded, number: number)
+        case .rolloutEnded(let skipped): endRollout(skipped: skipped)
+        case .drained:
+            isDrained = true
+            for waiter in drainWaiters { waiter.resume() }
+            drainWaiters = []
+        }
+    }
+
+    /// Has the control plane called again when it wants to be.
+    private func scheduleWake() {
+        guard let next = control.nextWake else { return }
+        if let wake, wake.at <= next { return }
+        wake?.task.cancel()
+        let delay = max(0, next.nanoseconds - clock.now.nanoseconds)
+        let task = Task {
+            try? await Task.sleep(for: .nanoseconds(delay))
+            if !Task.isCancelled { self.tick() }
+        }
+        wake = (next, task)
+    }
+
+    private func tick() {
+        wake = nil
+        post(.tick)
     }
 
     private func start(_ id: JobID, attempt number: Int, on index: ChainIndex) {
         guard var record = jobs[id] else { return }
-        let chain = configuration.plan[index]
+        let chain = plan[index]
         var hops: [AttemptHop] = []
         for hop in chain.hops {
-            guard let link = servers[hop.server.rawValue].link else { continue }
+            let shell = servers[hop.server.rawValue]
+            guard let link = shell.link else { continue }
             hops.append(
                 AttemptHop(
-                    server: hop.server, link: link, firstBlock: hop.firstBlock, blockCount: hop.blockCount))
+                    server: hop.server, incarnation: shell.incarnation, link: link,
+                    firstBlock: hop.firstBlock, blockCount: hop.blockCount))
         }
+        // Jobs are started on chains whose servers are all ready, and ready servers have links.
+        precondition(hops.count == chain.hops.count, "a chain was started without all its servers")
         let attempt = Attempt(
             number: number, engineJob: Self.engineJob(id, attempt: number), hops: hops,
             chainName: configuration.name(of: chain))
-        // The dispatcher starts jobs on chains whose servers are all ready, and ready servers have links.
-        precondition(hops.count == chain.hops.count, "a chain was started without all its servers")
         record.attempt = number
+        record.hops = hops
         record.events.yield(.started(chain: attempt.chainName, attempt: number))
         let previous = record.task
         record.task = Task { [job = record.job] in
@@ -159,24 +246,28 @@ actor Conductor {
     }
 
     /// Stops the attempt and frees its caches at once, without waiting for the step under way.
-    private func abandon(_ id: JobID, attempt: Int, on index: ChainIndex) {
-        jobs[id]?.task?.cancel()
-        let engineJob = Self.engineJob(id, attempt: attempt)
-        for hop in configuration.plan[index].hops {
-            servers[hop.server.rawValue].link?.close(job: engineJob)
-        }
+    private func abandon(_ id: JobID) {
+        guard let record = jobs[id] else { return }
+        record.task?.cancel()
+        let engineJob = Self.engineJob(id, attempt: record.attempt)
+        for hop in record.hops { hop.link.close(job: engineJob) }
     }
 
-    private func fail(_ id: JobID, _ failure: Dispatcher.Failure) {
+    private func fail(_ id: JobID, _ failure: ControlPlane.Failure) {
         guard let record = jobs[id] else { return }
-        let message =
+        let waited = "no chain came free for it in time"
+        let reported: GenerationFailure =
             switch failure {
             case .attemptsExhausted:
-                "the request was started \(configuration.maximumAttempts) times and lost its servers each time"
-            case .notRetryable: "the request failed"
-            case .noChain: "the servers it needs are lost and no other path exists; try again later"
+                .unavailable(
+                    message: "the request was started \(control.configuration.maximumAttempts) times and lost"
+                        + " its servers each time")
+            case .notRetryable: .internal(message: "the request failed")
+            case .deadline: .deadlineExceeded(message: "the request's time is up: \(waited)")
+            case .drainDeadline: .unavailable(message: "the service stopped before the request's end")
             }
-        record.events.yield(.failed(.unavailable(message: message)))
+        journal?.add(.ended(job: id, JournalOutcome(kind: .failed, reason: failure.rawValue)))
+        record.events.yield(.failed(reported))
         record.events.finish()
         forget(id)
     }
@@ -184,38 +275,51 @@ actor Conductor {
     private func end(_ id: JobID, attempt: Int, _ outcome: AttemptOutcome) {
         guard let record = jobs[id], record.attempt == attempt else { return }
         switch outcome {
-        case .finished(let result):
-            record.events.yield(.finished(result))
-            record.events.finish()
+        case .finished(let result, let tokens):
+            let position = journal?.add(
+                .ended(job: id, JournalOutcome(kind: .finished, result: result, tokens: tokens)))
             forget(id)
-            // It may have finished in the very moment in which the dispatcher took it off a lost server.
-            if case .running(attempt, _, _)? = dispatcher.state(of: id) {
+            // It may have finished in the very moment in which it was taken off a lost server.
+            if case .running(attempt, _, _)? = control.dispatcher.state(of: id) {
                 post(.jobCompleted(id, attempt: attempt))
             } else {
                 post(.jobCancelled(id))
             }
-        case .lost(let server, let link, let error):
+            deliver(.finished(result), to: record.events, after: position)
+        case .lost(let server, let incarnation, let error):
             logger.warning(
                 "an attempt was lost",
                 metadata: [
                     "server": "\(configuration.cluster.servers[server.rawValue].name)", "reason": "\(error)",
                     "attempt": "\(attempt)",
                 ])
-            // The loss first: it moves every job of the server, this one too, and makes this attempt's end stale.
-            switch error {
-            case .closed, .unreachable, .timedOut, .malformed, .versionMismatch:
-                Task { await link.shutdown() }
-                markLost(server, link: link, reason: error.description)
-            case .refused, .wrongModel: break
-            }
-            post(.jobFailed(id, attempt: attempt, retryable: true))
+            let failure = error.fault.map { AttemptFailure.server(server, incarnation, $0) } ?? .refused
+            if error.fault != nil { servers[server.rawValue].lastError = error.description }
+            post(.jobFailed(id, attempt: attempt, failure))
         case .failed(let message):
+            journal?.add(.ended(job: id, JournalOutcome(kind: .failed, reason: message)))
             record.events.yield(.failed(.internal(message: message)))
             record.events.finish()
             forget(id)
-            post(.jobFailed(id, attempt: attempt, retryable: false))
+            post(.jobFailed(id, attempt: attempt, .permanent))
         case .abandoned:
             break
+        }
+    }
+
+    /// Says the last word once it is written down, so that nobody who has heard it can find the request unfinished.
+    private func deliver(
+        _ event: GenerationEvent, to events: AsyncStream<GenerationEvent>.Continuation, after position: UInt64?
+    ) {
+        guard let journal, let position else {
+            events.yield(event)
+            events.finish()
+            return
+        }
+        Task {
+            _ = await journal.waitUntilWritten(position)
+            events.yield(event)
+            events.finish()
         }
     }
 
@@ -224,62 +328,74 @@ actor Conductor {
         EngineJobID(id.rawValue << 8 | UInt64(attempt & 0xFF))
     }
 
-    // MARK: - Servers
-
-    func markReady(_ server: ServerIndex, link: NodeLink) {
-        servers[server.rawValue].link = link
-        servers[server.rawValue].state = .ready
-        servers[server.rawValue].lastError = nil
-        post(.serverReady(server))
-    }
-
-    func setState(_ server: ServerIndex, _ state: PoolStatus.ServerState) {
-        servers[server.rawValue].state = state
-    }
-
-    /// - Parameter link: the connection that was lost; `nil` whichever there is. One that has been replaced already is
-    ///   not news.
-    func markLost(_ server: ServerIndex, link: NodeLink?, reason: String, isReturning: Bool = true) {
-        let record = servers[server.rawValue]
-        if let link, record.link !== link { return }
-        servers[server.rawValue].link = nil
-        servers[server.rawValue].state = .lost
-        servers[server.rawValue].lastError = reason
-        post(.serverLost(server, returning: isReturning))
-    }
-
-    /// Notes why a server cannot be used yet. `isHopeless`: trying again will not help.
-    func note(_ server: ServerIndex, problem: String, isHopeless: Bool) {
-        if servers[server.rawValue].state == .loading { servers[server.rawValue].state = .lost }
-        servers[server.rawValue].lastError = problem
-        servers[server.rawValue].isHopeless = isHopeless
-    }
-
-    func serverRecords() -> [ServerRecord] { servers }
-
     // MARK: - Looking in
 
     func readiness() -> Readiness {
-        if dispatcher.isDraining { return .draining }
-        if dispatcher.availableChainCount > 0 { return .ready }
-        let missing = zip(configuration.cluster.servers, servers).filter { $1.state != .ready }.map(\.0.name)
+        if control.dispatcher.isDraining { return .draining }
+        if control.dispatcher.availableChainCount > 0 { return .ready }
+        let missing = configuration.cluster.servers.indices
+            .filter { assignments[$0] != nil && state(of: ServerIndex($0)) != .ready }
+            .map { configuration.cluster.servers[$0].name }
         let text = "waiting for \(missing.joined(separator: ", "))"
-        return dispatcher.mayRecover ? .starting(text) : .unavailable(text)
+        return control.hasHope ? .starting(text) : .unavailable(text)
     }
 
-    var queueLength: Int { dispatcher.queueLength }
-    func running(on chain: ChainIndex) -> Int { dispatcher.running(on: chain) }
+    var queueLength: Int { control.dispatcher.queueLength }
+    /// 0 for a chain of a plan that is not in force any more.
+    func running(on chain: ChainIndex) -> Int {
+        chain.rawValue < control.plan.chains.count ? control.dispatcher.running(on: chain) : 0
+    }
+    /// As `/status` shows them.
+    func serverShells() -> [ServerShell] {
+        servers.indices.map { index in
+            var shell = servers[index]
+            shell.state = state(of: ServerIndex(index))
+            return shell
+        }
+    }
 
-    /// Takes no more jobs and returns when those accepted have ended.
-    func drain() async {
-        post(.drainStarted)
+    func planInForce() -> Plan { plan }
+
+    // MARK: - Stopping
+
+    /// Takes no more jobs and returns when those accepted have ended; those left after `limit` fail.
+    func drain(within limit: Duration?) async {
+        post(.drainStarted(within: limit))
         if isDrained { return }
         await withCheckedContinuation { drainWaiters.append($0) }
     }
 
     /// Gives up every job there is.
     func cancelAll() {
-        for id in jobs.keys.sorted() { _ = cancel(id) }
+        for id in jobs.keys.sorted() {
+            _ = cancel(id, .unavailable(message: "the service stopped before the request's end"))
+        }
+    }
+
+    /// Stops asking after servers and closes the links.
+    func close() async {
+        wake?.task.cancel()
+        wake = nil
+        let links = servers.compactMap(\.link)
+        for index in servers.indices { servers[index] = ServerShell() }
+        for link in links { await link.shutdown() }
+    }
+}
+
+extension JournalError {
+    /// For `x-chainserve-drop-reason`.
+    var reasonWord: String {
+        switch self {
+        case .behind: "journal-behind"
+        default: "journal-not-writable"
+        }
+    }
+}
+
+/// FNV-1a of a text's UTF-8, 64 bits: the same in every process.
+enum StableText {
+    static func digest(_ text: String) -> UInt64 {
+        text.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
     }
 }
 

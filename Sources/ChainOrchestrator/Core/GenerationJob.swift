@@ -1,9 +1,11 @@
+import ChainDispatch
 import ChainEngine
 import ChainModel
 
 /// A hop of an attempt: the connection to a server and the blocks computed there.
 struct AttemptHop: Sendable {
     var server: ServerIndex
+    var incarnation: Incarnation
     var link: NodeLink
     var firstBlock: Int
     var blockCount: Int
@@ -21,9 +23,10 @@ struct Attempt: Sendable {
 
 /// How an attempt ended.
 enum AttemptOutcome: Sendable {
-    case finished(GenerationResult)
+    /// With all its tokens.
+    case finished(GenerationResult, [Int32])
     /// A server did not do its part over this connection; another path may.
-    case lost(ServerIndex, NodeLink, LinkError)
+    case lost(ServerIndex, Incarnation, LinkError)
     /// Something that another path would repeat.
     case failed(String)
     /// The attempt was abandoned: nobody waits for its outcome.
@@ -74,14 +77,14 @@ actor GenerationJob {
     /// - Precondition: the attempt before has returned.
     func run(_ attempt: Attempt) async -> AttemptOutcome {
         defer { for hop in attempt.hops { hop.link.close(job: attempt.engineJob) } }
-        if let finished { return .finished(finished) }
+        if let finished { return .finished(finished, generated) }
         do {
             try await open(attempt)
             let result = try await generate(attempt)
             finished = result
-            return .finished(result)
+            return .finished(result, generated)
         } catch let failure as HopFailure {
-            return Task.isCancelled ? .abandoned : .lost(failure.hop.server, failure.hop.link, failure.error)
+            return Task.isCancelled ? .abandoned : .lost(failure.hop.server, failure.hop.incarnation, failure.error)
         } catch let error as EngineError {
             return .failed(error.description)
         } catch {
@@ -124,7 +127,7 @@ actor GenerationJob {
             generated.append(token)
             events.yield(.token(describe(token, logits)))
             if generated.count >= tokenLimit { return result(.length, attempt) }
-            last = try await feed([token], position: prompt.count + generated.count - 1, attempt)
+            last = try await feed([token], position: prompt.count + generated.count - 1, after: last, attempt)
         }
     }
 
@@ -135,20 +138,23 @@ actor GenerationJob {
         var position = 0
         for start in stride(from: 0, to: prompt.count, by: EngineMemory.stepTokens) {
             let chunk = Array(prompt[start..<min(prompt.count, start + EngineMemory.stepTokens)])
-            last = try await feed(chunk, position: position, attempt)
+            last = try await feed(chunk, position: position, after: last, attempt)
             position += chunk.count
         }
         for start in stride(from: 0, to: generated.count, by: frontend.replayRows) {
             let chunk = Array(generated[start..<min(generated.count, start + frontend.replayRows)])
-            last = try await feed(chunk, position: position, attempt)
+            last = try await feed(chunk, position: position, after: last, attempt)
             position += chunk.count
         }
         return last
     }
 
     /// Carries tokens through the chain; returns the hidden state of the last one.
-    private func feed(_ tokens: [Int32], position: Int, _ attempt: Attempt) async throws -> [Float] {
+    private func feed(
+        _ tokens: [Int32], position: Int, after last: [Float], _ attempt: Attempt
+    ) async throws -> [Float] {
         var hidden = try await frontend.embed(tokens, position: position)
+        frontend.follow(last, in: &hidden)
         for hop in attempt.hops {
             do {
                 hidden = try await hop.link.step(

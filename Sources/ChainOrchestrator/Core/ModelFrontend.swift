@@ -24,8 +24,15 @@ package protocol ModelFrontend: Sendable {
     func endsGeneration(_ token: Int32) -> Bool
     /// Hidden states entering block 1: row-major `[tokens][width]`.
     func embed(_ tokens: [Int32], position: Int) async throws(EngineError) -> [Float]
+    /// Takes over what a step must know of the one before it, whose result was `last` (empty: none). Nothing, unless the
+    /// pool is emulated.
+    func follow(_ last: [Float], in hidden: inout [Float])
     /// Logits after one hidden state that left the last block.
     func logits(_ hidden: [Float]) async throws(EngineError) -> [Float]
+}
+
+extension ModelFrontend {
+    package func follow(_ last: [Float], in hidden: inout [Float]) {}
 }
 
 /// Tokenizer by libllama, embedding and output head by ggml, for a GGUF file on this machine.
@@ -142,7 +149,7 @@ final class ModelEndsQueue: @unchecked Sendable {
 /// states carry token and position, which the emulated engines raise by 1 for every block, so that a job that did not
 /// pass through every block exactly once is noticed.
 package struct EmulatedFrontend: ModelFrontend {
-    package static let width = 8
+    package static let width = EmulatedState.width
     package var width: Int { Self.width }
     package let vocabularySize = 257
     package let replayRows = 32
@@ -172,6 +179,13 @@ package struct EmulatedFrontend: ModelFrontend {
             hidden += [Float(token), Float(position + offset), 0, 0, 0, 0, 0, 0]
         }
         return hidden
+    }
+
+    /// The emulated time goes on where the step before ended.
+    package func follow(_ last: [Float], in hidden: inout [Float]) {
+        guard !hidden.isEmpty else { return }
+        let time = last.isEmpty ? EmulatedState.now() : EmulatedState.time(in: last, row: 0)
+        EmulatedState.set(time, in: &hidden, row: hidden.count - Self.width)
     }
 
     package func logits(_ hidden: [Float]) async throws(EngineError) -> [Float] {

@@ -1,3 +1,4 @@
+import ChainDispatch
 import ChainEngine
 import ChainModel
 import Foundation
@@ -10,56 +11,76 @@ import Synchronization
 package final class Orchestrator: GenerationService {
     package let modelCard: ModelCard
     package let configuration: OrchestratorConfiguration
-    private let frontend: any ModelFrontend
-    private let conductor: Conductor
-    private let keepers: [ServerKeeper]
+    let frontend: any ModelFrontend
+    let conductor: Conductor
+    let journal: Journal?
     private let tickets = Atomic<UInt64>(0)
+    /// What earlier runs left unfinished and nobody has come back for yet, by request identifier.
+    let unfinished: Mutex<[String: JournalRequest]>
 
-    /// - Parameter progress: told what each server does while it is made ready.
+    /// - Parameters:
+    ///   - journal: where requests and events are kept; none are without it.
+    ///   - progress: told what each server does while it is made ready.
+    /// - Throws: `EngineError` when the model does not suit the plan; `JournalError`.
     package init(
         configuration: OrchestratorConfiguration, frontend: any ModelFrontend, source: RangeSource,
-        group: any EventLoopGroup, logger: Logger,
+        group: any EventLoopGroup, journal: JournalConfiguration? = nil, logger: Logger,
         progress: @escaping @Sendable (ServerIndex, String) -> Void = { _, _ in }
-    ) throws(EngineError) {
+    ) throws {
         self.configuration = configuration
         self.frontend = frontend
         let cluster = configuration.cluster
         modelCard = ModelCard(
             id: cluster.model.name, created: Int(Date().timeIntervalSince1970), root: configuration.modelRoot,
             maximumModelLength: configuration.sequenceLength, isEmulated: frontend.isEmulated)
-        let conductor = Conductor(configuration: configuration, frontend: frontend, logger: logger)
-        self.conductor = conductor
-        var keepers: [ServerKeeper] = []
-        for (index, server) in cluster.servers.enumerated() {
-            let position = ServerIndex(index)
-            var assignment: LoadAssignment?
-            if let range = configuration.plan.placement[position] {
-                assignment = LoadAssignment(
-                    manifest: try source.manifest(modelName: cluster.model.name, range: range),
-                    unitCount: cluster.cacheSlots(of: position, hosting: range.count),
-                    sequenceLength: configuration.sequenceLength, stepTokens: EngineMemory.stepTokens,
-                    computeSize: cluster.model.computeSize,
-                    threads: configuration.threads[index] > 0 ? configuration.threads[index] : nil)
-            }
-            keepers.append(
-                ServerKeeper(
-                    server: position, name: server.name, address: configuration.addresses[index],
-                    assignment: assignment, source: source, configuration: configuration,
-                    conductor: conductor,
-                    group: group, logger: logger, progress: progress))
+        let assignments = try configuration.assignments(of: configuration.plan, source: source)
+        let opened = try journal.map { journal in
+            try Journal(
+                journal,
+                run: JournalRun(
+                    configuration: configuration.control, servers: cluster.servers.map(\.name),
+                    model: cluster.model.name), logger: logger)
         }
-        self.keepers = keepers
+        self.journal = opened
+        var left: [String: JournalRequest] = [:]
+        // The latest of an identifier comes first.
+        for request in try opened?.unfinished() ?? [] where left[request.requestID] == nil {
+            left[request.requestID] = request
+        }
+        unfinished = Mutex(left)
+        conductor = Conductor(
+            configuration: configuration,
+            control: ControlPlane(
+                configuration: configuration.control, serverCount: cluster.servers.count),
+            assignments: assignments, frontend: frontend, source: source, group: group, journal: opened,
+            logger: logger, progress: progress)
     }
 
     // MARK: - Life
 
     /// Keeps the servers until the task is cancelled.
     package func run() async {
-        await withTaskGroup(of: Void.self) { group in
-            for keeper in keepers { group.addTask { await keeper.run() } }
-            await group.waitForAll()
+        await conductor.begin()
+        let window = journal?.configuration.resumeWindow ?? .zero
+        try? await Task.sleep(for: .nanoseconds(window.nanoseconds))
+        if !Task.isCancelled { interruptUnfinished() }
+        while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
+        await conductor.close()
+    }
+
+    /// Notes that nobody came back for what an earlier run left unfinished.
+    private func interruptUnfinished() {
+        let left = unfinished.withLock { unfinished in
+            defer { unfinished = [:] }
+            return unfinished
+        }
+        for request in left.values.sorted(by: { $0.requestID < $1.requestID }) {
+            journal?.add(.interrupted(request.key))
         }
     }
+
+    /// Writes the rest of the journal and closes it. After this nothing may be submitted.
+    package func closeJournal() { journal?.close() }
 
     /// Waits until every server of the plan is ready.
     /// - Throws: `StartError` when one cannot be: at once when trying again will not help, else after
@@ -67,8 +88,8 @@ package final class Orchestrator: GenerationService {
     package func waitUntilReady() async throws {
         let deadline = ContinuousClock.now + .seconds(configuration.startLimit.seconds)
         while true {
-            let records = await conductor.serverRecords()
-            var waiting: [(name: String, address: ServerAddress, record: Conductor.ServerRecord)] = []
+            let records = await conductor.serverShells()
+            var waiting: [(name: String, address: ServerAddress, record: ServerShell)] = []
             for (index, record) in records.enumerated() where record.state != .ready {
                 guard configuration.plan.placement[ServerIndex(index)] != nil else { continue }
                 waiting.append(
@@ -90,8 +111,8 @@ package final class Orchestrator: GenerationService {
         }
     }
 
-    /// Takes no more requests; returns when those accepted have ended.
-    package func drain() async { await conductor.drain() }
+    /// Takes no more requests; returns when those accepted have ended, or failed because they did not end in time.
+    package func drain(within limit: ChainModel.Duration? = nil) async { await conductor.drain(within: limit) }
 
     /// Gives up all requests.
     package func cancelAll() async { await conductor.cancelAll() }
@@ -101,6 +122,12 @@ package final class Orchestrator: GenerationService {
     package func readiness() async -> Readiness { await conductor.readiness() }
 
     package func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
+        try await submit(request, resumes: nil)
+    }
+
+    func submit(
+        _ request: GenerationRequest, resumes: JournalKey?
+    ) async throws(GenerationRefusal) -> GenerationStream {
         guard request.model == modelCard.id else { throw .unknownModel(request.model) }
         let prompt = try tokens(of: request.input)
         guard !prompt.isEmpty else {
@@ -112,18 +139,32 @@ package final class Orchestrator: GenerationService {
             throw .promptTooLong(tokens: prompt.count, limit: configuration.sequenceLength)
         }
         let wanted = request.maximumTokens ?? frontend.defaultOutputTokens ?? room
-        let seed =
-            request.sampling.seed.map { UInt32(truncatingIfNeeded: $0 ^ ($0 >> 32)) }
-            ?? UInt32.random(in: 0...(.max))
+        let seed = request.sampling.seed ?? UInt64(UInt32.random(in: 0...(.max)))
+        return try await start(
+            request, prompt: prompt, limit: min(wanted, room), room: room, seed: seed, resumes: resumes)
+    }
+
+    /// Makes the job and has it accepted. Returns once that is written down.
+    private func start(
+        _ request: GenerationRequest, prompt: [Int32], limit: Int, room: Int, seed: UInt64,
+        resumes: JournalKey?
+    ) async throws(GenerationRefusal) -> GenerationStream {
         let ticket = tickets.add(1, ordering: .relaxed).newValue
         let (stream, events) = GenerationStream.makeStream(promptTokens: prompt.count) { [conductor] in
             Task { await conductor.cancel(ticket: ticket) }
         }
         let job = GenerationJob(
-            prompt: prompt, tokenLimit: min(wanted, room),
-            clampedFrom: request.maximumTokens.flatMap { $0 > room ? $0 : nil }, request: request, seed: seed,
-            frontend: frontend, events: events)
-        try await conductor.submit(job, requestID: request.requestID, ticket: ticket, events: events)
+            prompt: prompt, tokenLimit: limit,
+            clampedFrom: request.maximumTokens.flatMap { $0 > room ? $0 : nil }, request: request,
+            seed: UInt32(truncatingIfNeeded: seed ^ (seed >> 32)), frontend: frontend, events: events)
+        let position = try await conductor.submit(
+            Conductor.Submission(
+                request: request, job: job, events: events, ticket: ticket, seed: seed,
+                promptTokens: prompt.count, resumes: resumes))
+        if let journal, let position, let problem = await journal.waitUntilWritten(position) {
+            stream.cancel()
+            throw .unavailable(retryAfter: 5, reason: problem.reasonWord)
+        }
         return stream
     }
 
@@ -161,11 +202,12 @@ package final class Orchestrator: GenerationService {
     }
 
     package func status() async -> PoolStatus {
-        let records = await conductor.serverRecords()
+        let records = await conductor.serverShells()
+        let plan = await conductor.planInForce()
         let cluster = configuration.cluster
         var servers: [PoolStatus.Server] = []
         for (index, record) in records.enumerated() {
-            let range = configuration.plan.placement[ServerIndex(index)]
+            let range = plan.placement[ServerIndex(index)]
             let health = try? await record.link?.ping()
             servers.append(
                 PoolStatus.Server(
@@ -177,7 +219,7 @@ package final class Orchestrator: GenerationService {
                         ?? 0))
         }
         var chains: [PoolStatus.Chain] = []
-        for (index, chain) in configuration.plan.chains.enumerated() {
+        for (index, chain) in plan.chains.enumerated() {
             chains.append(
                 PoolStatus.Chain(
                     servers: chain.hops.map { cluster.servers[$0.server.rawValue].name },

@@ -14,25 +14,12 @@ package struct OrchestratorConfiguration: Sendable {
     package var threads: [Int]
     /// Where the weights come from, as `/v1/models` shows it.
     package var modelRoot: String
-    /// Jobs that may wait in the central queue.
-    package var queueLimit = 256
-    /// Times a job is started before it is given up.
-    package var maximumAttempts = 3
-    /// A server is asked for a sign of life this often.
-    package var heartbeatInterval = Duration.milliseconds(500)
-    /// A server that has not answered for this long is lost.
-    package var heartbeatTimeout = Duration.seconds(2)
+    /// The bounds of queue, retries, waits and server health.
+    package var control = ControlConfiguration()
+    /// Makes a plan without servers that are gone for good; `nil` when none is possible. Called on any thread.
+    package var recomposition: (@Sendable (_ present: Plan, _ lost: [ServerIndex]) -> Plan?)?
     /// A single step may take this long.
     package var stepTimeout = Duration.seconds(120)
-    /// A connection attempt may take this long.
-    package var connectTimeout = Duration.seconds(3)
-    /// Loading a range may take this long, transfer included.
-    package var loadTimeout = Duration.seconds(3600)
-    /// Wait between attempts to reach a lost server: doubles from the first to the second.
-    package var reconnectDelay = (first: Duration.milliseconds(200), last: Duration.seconds(2))
-    /// A lost server is taken to be coming back for this long; jobs wait for it. After that they are refused, but it
-    /// is still sought.
-    package var recoveryLimit = Duration.seconds(60)
     /// How long `start` waits for servers to be reached.
     package var startLimit = Duration.seconds(20)
 
@@ -46,6 +33,26 @@ package struct OrchestratorConfiguration: Sendable {
         self.addresses = addresses
         self.threads = threads
         self.modelRoot = modelRoot
+    }
+
+    /// What each server of a plan is to host; `nil` for a spare.
+    func assignments(of plan: Plan, source: RangeSource) throws(EngineError) -> [LoadAssignment?] {
+        var assignments: [LoadAssignment?] = []
+        for index in cluster.servers.indices {
+            let server = ServerIndex(index)
+            guard let range = plan.placement[server] else {
+                assignments.append(nil)
+                continue
+            }
+            assignments.append(
+                LoadAssignment(
+                    manifest: try source.manifest(modelName: cluster.model.name, range: range),
+                    unitCount: cluster.cacheSlots(of: server, hosting: range.count),
+                    sequenceLength: sequenceLength, stepTokens: EngineMemory.stepTokens,
+                    computeSize: cluster.model.computeSize,
+                    threads: threads[index] > 0 ? threads[index] : nil))
+        }
+        return assignments
     }
 
     /// A chain as people read it: its servers' names in order.

@@ -11,6 +11,8 @@ struct APIError: Error, Hashable {
     var retryAfter: Double?
     /// A short machine-readable word, for `x-chainserve-drop-reason`.
     var dropReason: String?
+    /// A place is kept for whoever comes back with this.
+    var ticket: UInt64?
     /// Methods that the path knows, for 405.
     var allowedMethods: String?
 
@@ -64,6 +66,36 @@ struct APIError: Error, Hashable {
             parameter: "X-Request-ID", code: "request_id_in_use")
     }
 
+    init(_ refusal: ReopeningRefusal, requestID: String) {
+        switch refusal {
+        case .unknown:
+            self.init(
+                .notFound, "no request '\(requestID)' is known", parameter: "id", code: "request_not_found")
+        case .inFlight:
+            self.init(
+                .conflict, "the request '\(requestID)' is being answered over another connection",
+                parameter: "id", code: "request_in_flight")
+        case .interrupted(let reason):
+            self.init(
+                .gone, "the request '\(requestID)' was interrupted (\(reason)); send it again",
+                type: "server_error", parameter: "id", code: "request_interrupted")
+        case .ended(let how):
+            self.init(
+                .gone, "the request '\(requestID)' has ended: \(how)", parameter: "id", code: "request_ended")
+        case .unavailable(let reason):
+            self.init(
+                .serviceUnavailable, "the request cannot go on now (\(reason))",
+                type: "service_unavailable_error", code: "unavailable")
+            setRetry(after: 1, reason: reason)
+        }
+    }
+
+    static func notLocal() -> APIError {
+        APIError(
+            .forbidden, "this is for clients on the service's own machine, over a loopback address",
+            code: "not_local")
+    }
+
     static func internalError(_ message: String) -> APIError {
         APIError(.internalServerError, message, type: "server_error", code: "internal_error")
     }
@@ -83,12 +115,13 @@ struct APIError: Error, Hashable {
                 "the prompt has \(tokens) tokens; this model holds \(limit), one of them for the answer at "
                     + "least: shorten the prompt",
                 parameter: "messages", code: "context_length_exceeded")
-        case .overloaded(let retryAfter, let reason):
+        case .overloaded(let retryAfter, let reason, let ticket):
             self.init(
                 .tooManyRequests,
                 "all capacity is taken (\(reason)); try again after Retry-After",
                 type: "rate_limit_error", code: "overloaded")
             setRetry(after: retryAfter, reason: reason)
+            self.ticket = ticket
         case .unavailable(let retryAfter, let reason):
             self.init(
                 .serviceUnavailable,
@@ -130,6 +163,7 @@ struct APIError: Error, Hashable {
             fields[.retryAfter] = "\(max(1, Int(retryAfter.rounded(.up))))"
             fields[.retryAfterMilliseconds] = "\(max(1, Int((retryAfter * 1000).rounded(.up))))"
         }
+        if let ticket { fields[.ticket] = String(ticket, radix: 16) }
         if let dropReason { fields[.dropReason] = dropReason }
         if let allowedMethods { fields[.allow] = allowedMethods }
         return fields
@@ -158,5 +192,9 @@ extension HTTPField.Name {
     static let chain = make("x-chainserve-chain")
     static let attempts = make("x-chainserve-attempts")
     static let engine = make("x-chainserve-engine")
+    static let ticket = make("x-chainserve-ticket")
+    static let requestTimeout = make("x-request-timeout")
+    static let numberedEvents = make("x-chainserve-event-ids")
+    static let lastEventID = make("last-event-id")
     static let accelBuffering = make("x-accel-buffering")
 }

@@ -16,6 +16,7 @@ struct AnswerDelivery: Sendable {
     /// Left when the answer is complete, before its last bytes are sent.
     let entry: RequestRegistry.Entry
     let pingInterval: Swift.Duration
+    var events = EventNumbering()
 
     /// Waits for the whole answer.
     /// - Throws: `GenerationFailure`; `.cancelled` when the client went away.
@@ -46,11 +47,14 @@ struct AnswerDelivery: Sendable {
         var answer = StreamedAnswer(
             writer: writer, progress: AnswerProgress(promptTokens: stream.promptTokens, stop: stop))
         var lastParts: [ByteBuffer]
+        var events = events
         do {
             lastParts = try await follow(pingInterval: pingInterval) { event in
                 let parts = answer.advance(event)
                 if answer.isComplete { return parts }
-                for part in parts { try await output.write(part) }
+                for part in parts {
+                    if let part = events.next(part) { try await output.write(part) }
+                }
                 return nil
             }
         } catch let failure as GenerationFailure {
@@ -58,7 +62,7 @@ struct AnswerDelivery: Sendable {
         }
         // By now the job is over and its identifier free, also after a stop sequence.
         entry.leave()
-        try await output.write(contentsOf: lastParts)
+        try await output.write(contentsOf: lastParts.compactMap { events.next($0) })
     }
 
     /// Hands the job's events to `handle` until it has a result. However this ends, the job is given up

@@ -32,6 +32,9 @@ package struct Gateway: Sendable {
             registry: RequestRegistry(limit: configuration.requestLimit), now: now)
     }
 
+    /// Generation requests that are not answered to the end.
+    package var requestsInFlight: Int { responder.registry.count }
+
     /// Serves until the task is cancelled, which closes all connections at once and gives their jobs up. To
     /// drain first, let the service refuse new requests and wait for its jobs, then cancel. Within a
     /// `ServiceGroup` its graceful shutdown lets responses in progress finish.

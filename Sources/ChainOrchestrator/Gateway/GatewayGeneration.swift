@@ -8,7 +8,9 @@ extension GatewayResponder {
         _ shape: AnswerShape, _ request: Request, _ requestID: String, _ channel: any Channel
     ) async throws -> Response {
         let body = try await body(of: request)
-        let (generation, options) = try GenerationRequestReader.read(body, shape: shape, requestID: requestID)
+        var (generation, options) = try GenerationRequestReader.read(body, shape: shape, requestID: requestID)
+        generation.presentation = AnswerPresentation(shape: shape, options: options, created: now())
+        try readLimits(of: request, channel, into: &generation)
         try checkModel(generation.model)
         let entry = try enter(requestID)
         let stream = try await submit(generation)
@@ -17,7 +19,8 @@ extension GatewayResponder {
             writer: AnswerWriter(
                 request: generation, shape: shape, options: options, created: now(),
                 isEmulated: service.modelCard.isEmulated),
-            stop: generation.stop, channel: channel, entry: entry, pingInterval: configuration.pingInterval)
+            stop: generation.stop, channel: channel, entry: entry, pingInterval: configuration.pingInterval,
+            events: EventNumbering(isShown: request.headers[.numberedEvents].map { $0 != "0" } ?? false))
         return options.isStreamed ? streamed(delivery) : try await whole(delivery)
     }
 
@@ -49,7 +52,7 @@ extension GatewayResponder {
         return response
     }
 
-    private func streamed(_ delivery: AnswerDelivery) -> Response {
+    func streamed(_ delivery: AnswerDelivery) -> Response {
         Response(
             status: .ok,
             headers: [

@@ -28,6 +28,8 @@ struct GatewayResponder: HTTPResponder {
         case model(String)
         case chat, completion, tokenize, detokenize
         case cancel(String)
+        case reopen(String)
+        case restart
     }
 
     @Sendable func respond(to request: Request, context: GatewayContext) async throws -> Response {
@@ -90,6 +92,8 @@ struct GatewayResponder: HTTPResponder {
         case .tokenize: return try tokenize(try await body(of: request))
         case .detokenize: return try detokenize(try await body(of: request))
         case .cancel(let id): return try await cancel(id)
+        case .reopen(let id): return try await reopen(id, request, channel)
+        case .restart: return try await restart(request, channel)
         }
     }
 
@@ -100,6 +104,7 @@ struct GatewayResponder: HTTPResponder {
         case "health" where segments.count == 1: return (.health, .get)
         case "ready" where segments.count == 1: return (.ready, .get)
         case "status" where segments.count == 1: return (.status, .get)
+        case "admin" where segments.count == 2 && segments[1] == "restart": return (.restart, .post)
         case "tokenize" where segments.count == 1: return (.tokenize, .post)
         case "detokenize" where segments.count == 1: return (.detokenize, .post)
         case "v1" where segments.count > 1:
@@ -111,6 +116,8 @@ struct GatewayResponder: HTTPResponder {
             case "completions" where rest.isEmpty: return (.completion, .post)
             case "chat" where rest == ["completions"]: return (.chat, .post)
             case "requests" where rest.count == 1: return (.cancel(segments[2]), .delete)
+            case "requests" where rest.count == 2 && segments[3] == "stream":
+                return (.reopen(segments[2]), .get)
             case "requests" where rest.count == 2 && segments[3] == "cancel":
                 return (.cancel(segments[2]), .post)
             default: break

@@ -1,5 +1,5 @@
 /// What a generation request asks of the gateway, beside what it asks of the service.
-struct AnswerOptions: Hashable, Sendable {
+struct AnswerOptions: Hashable, Codable, Sendable {
     var isStreamed = false
     /// Streams: one more chunk with the usage at the end.
     var includesUsage = false
@@ -8,9 +8,17 @@ struct AnswerOptions: Hashable, Sendable {
 }
 
 /// Which of OpenAI's two shapes a request and its answer have.
-enum AnswerShape: Hashable, Sendable {
+enum AnswerShape: String, Hashable, Codable, Sendable {
     case chat
     case completion
+}
+
+/// The form of an answer, as far as the request decides it.
+struct AnswerPresentation: Hashable, Codable, Sendable {
+    var shape: AnswerShape
+    var options: AnswerOptions
+    /// Seconds since 1970.
+    var created: Int
 }
 
 /// Reads the bodies of `/v1/chat/completions` and `/v1/completions`.

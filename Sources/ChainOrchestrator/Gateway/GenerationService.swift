@@ -1,3 +1,5 @@
+import ChainModel
+
 /// What the gateway needs of whoever generates text. A real boundary: the gateway knows HTTP and OpenAI's
 /// shapes and nothing of chains; the conformer knows chains and nothing of HTTP.
 ///
@@ -32,6 +34,47 @@ package protocol GenerationService: Sendable {
 
     /// A snapshot of what is running.
     func status() async -> PoolStatus
+
+    /// Goes on with a request that an earlier life of the service accepted, or gives its finished answer again.
+    /// - Throws: `ReopeningRefusal`.
+    func reopen(requestID: String) async throws(ReopeningRefusal) -> ReopenedRequest
+
+    /// Restarts block servers one after another; returns when that is over. `names` empty: all of the plan.
+    /// - Throws: `GenerationRefusal.invalid` when there is no such server.
+    func restart(servers names: [String]) async throws(GenerationRefusal) -> RestartOutcome
+}
+
+/// A request that a client has come back for.
+package struct ReopenedRequest: Sendable {
+    package var request: GenerationRequest
+    /// From the answer's first token on.
+    package var stream: GenerationStream
+}
+
+/// Why a request cannot be gone on with.
+package enum ReopeningRefusal: Error, Hashable, Sendable {
+    /// Nothing is known of it, or nothing any more.
+    case unknown
+    /// It is being answered over another connection.
+    case inFlight
+    /// It was cut off and cannot be gone on with: why.
+    case interrupted(String)
+    /// It ended, and not well: how.
+    case ended(String)
+    case unavailable(String)
+}
+
+package struct RestartOutcome: Hashable, Sendable {
+    package var restarted: [String]
+    package var skipped: [String]
+}
+
+extension GenerationService {
+    package func reopen(requestID: String) async throws(ReopeningRefusal) -> ReopenedRequest { throw .unknown }
+
+    package func restart(servers names: [String]) async throws(GenerationRefusal) -> RestartOutcome {
+        throw .invalid(message: "this service has no block servers", parameter: nil, code: nil)
+    }
 }
 
 /// The model as `/v1/models` shows it.
@@ -73,7 +116,7 @@ package enum Readiness: Hashable, Sendable {
 }
 
 /// One job as a client asked for it, every field checked.
-package struct GenerationRequest: Hashable, Sendable {
+package struct GenerationRequest: Hashable, Codable, Sendable {
     /// Unique among the requests that this gateway has in flight. The client's `X-Request-ID`, or a random
     /// one.
     package var requestID: String
@@ -87,6 +130,14 @@ package struct GenerationRequest: Hashable, Sendable {
     package var stop: [String]
     /// Go on to `maximumTokens` even when the model ends its answer.
     package var ignoreEndOfSequence: Bool
+    /// Whose it is: what the limit per client counts by. The gateway's word for a key or an address.
+    package var client = ""
+    /// How long it may wait for a path, from its acceptance; `nil` for the service's default.
+    package var timeout: Duration?
+    /// The ticket of an earlier refusal (`GenerationRefusal.overloaded`), sent back.
+    package var ticket: UInt64?
+    /// The answer's form, kept for a client that comes back for it; the gateway's own.
+    var presentation: AnswerPresentation?
 
     package init(
         requestID: String, model: String, input: GenerationInput, maximumTokens: Int? = nil,
@@ -103,7 +154,7 @@ package struct GenerationRequest: Hashable, Sendable {
     }
 }
 
-package enum GenerationInput: Hashable, Sendable {
+package enum GenerationInput: Hashable, Codable, Sendable {
     /// At least one message; the model's chat template turns them into a prompt.
     case chat([ChatMessage])
     /// Tokenized as it is, with the model's special tokens around it.
@@ -112,8 +163,8 @@ package enum GenerationInput: Hashable, Sendable {
     case tokens([Int32])
 }
 
-package struct ChatMessage: Hashable, Sendable {
-    package enum Role: String, Hashable, Sendable {
+package struct ChatMessage: Hashable, Codable, Sendable {
+    package enum Role: String, Hashable, Codable, Sendable {
         case system, user, assistant
     }
     package var role: Role
@@ -126,7 +177,7 @@ package struct ChatMessage: Hashable, Sendable {
 }
 
 /// How the next token is drawn. The defaults are OpenAI's.
-package struct SamplingParameters: Hashable, Sendable {
+package struct SamplingParameters: Hashable, Codable, Sendable {
     /// In [0, 2]; 0 is greedy.
     package var temperature: Double
     /// In (0, 1].

@@ -96,7 +96,7 @@ package struct TokenLogprob: Hashable, Sendable {
     }
 }
 
-package enum FinishReason: String, Hashable, Sendable {
+package enum FinishReason: String, Hashable, Codable, Sendable {
     /// The model ended its answer.
     case stop
     /// `maximumTokens` or the model's length was reached.
@@ -104,7 +104,7 @@ package enum FinishReason: String, Hashable, Sendable {
 }
 
 /// How a job ended well.
-package struct GenerationResult: Hashable, Sendable {
+package struct GenerationResult: Hashable, Codable, Sendable {
     package var reason: FinishReason
     package var promptTokens: Int
     /// All tokens generated.
@@ -154,8 +154,9 @@ package enum GenerationRefusal: Error, Hashable, Sendable {
     case unknownModel(String)
     /// 400 with code `context_length_exceeded`.
     case promptTooLong(tokens: Int, limit: Int)
-    /// 429: capacity exists but is taken.
-    case overloaded(retryAfter: Double, reason: String)
+    /// 429: capacity exists but is taken. `ticket`: a place is kept for whoever comes back with it, or with the same
+    /// request, after `retryAfter`.
+    case overloaded(retryAfter: Double, reason: String, ticket: UInt64? = nil)
     /// 503: no chain can serve.
     case unavailable(retryAfter: Double, reason: String)
     /// 500.

@@ -78,7 +78,11 @@ final class LinkHandler: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         if let error = error as? WireError {
             logger.warning("link closed: bad frame", metadata: ["reason": "\(error)"])
-            close(with: .malformed(error.description))
+            if case .badChecksum = error {
+                close(with: .badChecksum(error.description))
+            } else {
+                close(with: .malformed(error.description))
+            }
         } else {
             close(with: .closed("\(error)"))
         }
@@ -116,6 +120,7 @@ final class LinkHandler: ChannelInboundHandler {
     // MARK: Heartbeat
 
     private func scheduleBeat() {
+        guard timeouts.heartbeat > .zero else { return }
         beat = after(timeouts.heartbeat) { $0.checkPulse() }
     }
 
@@ -145,6 +150,7 @@ final class LinkHandler: ChannelInboundHandler {
         case .goodbye(let goodbye): receive(goodbye)
         case .pong(let id, let health):
             status.note(health)
+            events.yield(.heard)
             pings.removeValue(forKey: id)?.succeed(health)
         case .opened(let job, let unitsFree): opens.removeValue(forKey: job)?.succeed(unitsFree)
         case .openRefused(let job, let refusal):
@@ -178,7 +184,7 @@ final class LinkHandler: ChannelInboundHandler {
         case .versionMismatch:
             close(with: .versionMismatch(ours: wireProtocolVersion, theirs: goodbye.version))
         case .seatTaken: close(with: .refused(.busy, goodbye.text))
-        case .other, .shuttingDown, .protocolViolation, .silent: close(with: .closed(goodbye.text))
+        case .other, .shuttingDown, .protocolViolation, .silent, .restart: close(with: .closed(goodbye.text))
         }
     }
 

@@ -17,6 +17,10 @@ package enum LinkError: Error, Hashable, Sendable, CustomStringConvertible {
     case timedOut(String)
     /// The server's answer made no sense; its work on the job cannot be used.
     case malformed(String)
+    /// What came was damaged on its way.
+    case badChecksum(String)
+    /// The server's answer has values that are not finite.
+    case notFinite(String)
 
     package var description: String {
         switch self {
@@ -29,6 +33,8 @@ package enum LinkError: Error, Hashable, Sendable, CustomStringConvertible {
         case .closed(let text): "connection closed: \(text)"
         case .timedOut(let text): "no answer in time: \(text)"
         case .malformed(let text): "malformed answer: \(text)"
+        case .badChecksum(let text): "damaged answer: \(text)"
+        case .notFinite(let text): "wrong answer: \(text)"
         }
     }
 }
@@ -43,7 +49,7 @@ package struct LinkTimeouts: Hashable, Sendable {
     /// From handing over a step to having its whole result; includes waiting for other jobs' steps.
     package var step = Duration.seconds(60)
     package var ping = Duration.seconds(2)
-    /// How often the server is asked for its health.
+    /// How often the server is asked for its health; zero leaves that, and noticing silence, to whoever holds the link.
     package var heartbeat = Duration.milliseconds(500)
     /// A server not heard for so long is taken for dead and its link closed. A busy server answers: health
     /// does not wait for the engine.
@@ -87,12 +93,16 @@ package struct LoadReport: Hashable, Sendable {
     package var isEmulated: Bool
     /// Exactly this was loaded already; nothing was done.
     package var wasLoaded: Bool
+    /// The server's proof of what it hosts.
+    package var checksum: UInt64
 }
 
 /// What happens to a link without being asked for.
 package enum LinkEvent: Hashable, Sendable {
     /// The server finishes its jobs and takes no new ones.
     case draining(String)
+    /// A sign of life.
+    case heard
     /// The last event.
     case closed(LinkError)
 }

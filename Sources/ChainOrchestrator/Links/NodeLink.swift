@@ -163,7 +163,7 @@ package final class NodeLink: Sendable {
             unitCount: report.unitCount, sequenceLength: report.sequenceLength, stepTokens: report.stepTokens)
         return LoadReport(
             limits: limits, memoryUsed: report.memoryUsed, isEmulated: report.isEmulated,
-            wasLoaded: report.wasLoaded)
+            wasLoaded: report.wasLoaded, checksum: report.checksum)
     }
 
     // MARK: Jobs
@@ -198,7 +198,7 @@ package final class NodeLink: Sendable {
             $0.cancelStep(step)
         }
         guard result.allFinite else {
-            throw LinkError.malformed("the result of job \(job.rawValue)'s step is not finite")
+            throw LinkError.notFinite("the result of job \(job.rawValue)'s step is not finite")
         }
         return result
     }
@@ -215,6 +215,20 @@ package final class NodeLink: Sendable {
             handler.ping(id: id, continuation)
         } cancel: {
             $0.cancelPing(id: id)
+        }
+    }
+
+    /// Asks for a sign of life; it comes as `LinkEvent.heard`.
+    package func beat() {
+        let handler = handler
+        channel.eventLoop.execute { handler.value.send(.ping(id: 0)) }
+    }
+
+    /// Tells the server to stop and start again; the link closes with it.
+    package func restart() {
+        let handler = handler
+        channel.eventLoop.execute {
+            handler.value.send(.goodbye(Goodbye(.restart, "the orchestrator restarts its servers")))
         }
     }
 

@@ -1,0 +1,247 @@
+import ChainDispatch
+import ChainEngine
+import ChainModel
+import ChainWire
+import NIOCore
+
+/// What is known of a server beside what the control plane knows.
+struct ServerShell: Sendable {
+    var state = PoolStatus.ServerState.starting
+    /// Of the connection last asked for.
+    var incarnation = Incarnation(0)
+    var link: NodeLink?
+    var lastError: String?
+    /// The reason cannot go away by itself: the wrong model, too little memory.
+    var isHopeless = false
+}
+
+/// Servers that are being restarted, and who waits for the end of that.
+struct RolloutShell {
+    var servers: [ServerIndex]
+    var waiters: [CheckedContinuation<[ServerIndex], Never>]
+}
+
+/// Connections, loads, restarts and plans.
+extension Conductor {
+    /// Begins: puts the first plan in force, which has every server sought.
+    func begin() { post(.planInstalled(installation(of: plan, assignments, number: 1))) }
+
+    private func installation(
+        of plan: Plan, _ assignments: [LoadAssignment?], number: Int
+    ) -> PlanInstallation {
+        let thresholds = plan.dispatch.thresholds
+        return PlanInstallation(
+            number: number, chains: plan.chains.map(PlanInstallation.Chain.init),
+            thresholds: thresholds.count == plan.chains.count ? thresholds : nil,
+            checksums: assignments.map { $0.map { RangeChecksum($0.manifest.checksum) } })
+    }
+
+    func link(_ server: ServerIndex, _ incarnation: Incarnation) -> NodeLink? {
+        let shell = servers[server.rawValue]
+        return shell.incarnation == incarnation ? shell.link : nil
+    }
+
+    func state(of server: ServerIndex) -> PoolStatus.ServerState {
+        let shell = servers[server.rawValue]
+        guard control.dispatcher.state(of: server) == .ready else { return shell.state }
+        return shell.state == .draining ? .draining : .ready
+    }
+
+    // MARK: Connecting
+
+    func connect(_ server: ServerIndex, _ incarnation: Incarnation) {
+        servers[server.rawValue].incarnation = incarnation
+        servers[server.rawValue].link = nil
+        let address = configuration.addresses[server.rawValue]
+        var timeouts = LinkTimeouts()
+        timeouts.connect = configuration.control.connectLimit
+        timeouts.step = configuration.stepTimeout
+        // The control plane asks for signs of life and misses them.
+        timeouts.heartbeat = .zero
+        let (group, logger) = (group, logger)
+        Task { [timeouts] in
+            do {
+                let link = try await NodeLink.connect(
+                    host: address.host, port: address.port, on: group, timeouts: timeouts, logger: logger)
+                self.connected(server, incarnation, link)
+            } catch {
+                self.failed(server, incarnation, error)
+            }
+        }
+    }
+
+    private func connected(_ server: ServerIndex, _ incarnation: Incarnation, _ link: NodeLink) {
+        guard servers[server.rawValue].incarnation == incarnation else {
+            Task { await link.shutdown() }
+            return
+        }
+        servers[server.rawValue].link = link
+        Task {
+            for await event in link.events { self.note(event, of: server, incarnation, link) }
+            await link.shutdown()
+        }
+        post(.serverConnected(server, incarnation, holds: nil))
+        if control.dispatcher.state(of: server) == .ready { becameReady(server) }
+    }
+
+    private func note(
+        _ event: LinkEvent, of server: ServerIndex, _ incarnation: Incarnation, _ link: NodeLink
+    ) {
+        switch event {
+        case .heard: post(.serverHeard(server, incarnation))
+        case .draining(let text):
+            logger.info("a server is leaving", metadata: ["server": "\(name(server))", "reason": "\(text)"])
+            if self.link(server, incarnation) != nil { servers[server.rawValue].state = .draining }
+            post(.serverLeaving(server, incarnation))
+        case .closed(let error): failed(server, incarnation, error)
+        }
+    }
+
+    private func becameReady(_ server: ServerIndex) {
+        servers[server.rawValue].state = .ready
+        servers[server.rawValue].lastError = nil
+        servers[server.rawValue].isHopeless = false
+        progress(server, "ready")
+    }
+
+    /// A connection failed, however.
+    private func failed(_ server: ServerIndex, _ incarnation: Incarnation, _ error: any Error) {
+        let shell = servers[server.rawValue]
+        guard shell.incarnation == incarnation else { return }
+        let text = (error as? LinkError)?.description ?? "\(error)"
+        if shell.state == .ready || shell.state == .draining {
+            logger.warning("a server was lost", metadata: ["server": "\(name(server))", "reason": "\(text)"])
+        }
+        servers[server.rawValue].link = nil
+        if shell.state != .starting { servers[server.rawValue].state = .lost }
+        servers[server.rawValue].lastError = text
+        servers[server.rawValue].isHopeless = Self.isHopeless(error)
+        progress(server, "not ready yet (\(text))")
+        post(.serverLost(server, incarnation, Self.fault(of: error)))
+    }
+
+    private func name(_ server: ServerIndex) -> String { configuration.cluster.servers[server.rawValue].name }
+
+    private static func isHopeless(_ error: any Error) -> Bool {
+        switch error {
+        case LinkError.wrongModel, LinkError.versionMismatch: true
+        case LinkError.refused(let code, _):
+            [.memoryTooSmall, .badManifest, .wrongModel, .engine].contains(code)
+        // Found here, before the server was asked.
+        case is EngineError: true
+        default: false
+        }
+    }
+
+    private static func fault(of error: any Error) -> ServerFault {
+        if isHopeless(error) { return .unfit }
+        return (error as? LinkError)?.fault ?? .stepTimeout
+    }
+
+    func disconnect(_ server: ServerIndex, _ incarnation: Incarnation) {
+        guard let link = link(server, incarnation) else { return }
+        servers[server.rawValue].link = nil
+        servers[server.rawValue].state = .lost
+        Task { await link.shutdown() }
+    }
+
+    // MARK: Loading
+
+    func load(_ server: ServerIndex, _ incarnation: Incarnation) {
+        guard let link = link(server, incarnation), let assignment = assignments[server.rawValue] else { return }
+        servers[server.rawValue].state = .loading
+        let (source, progress) = (source, progress)
+        Task {
+            do {
+                let report = try await link.load(assignment, rangeSource: source.tensors) { report in
+                    progress(server, report.text)
+                }
+                self.loaded(server, incarnation, RangeChecksum(report.checksum))
+            } catch {
+                self.loadFailed(server, incarnation, error)
+            }
+        }
+    }
+
+    private func loaded(_ server: ServerIndex, _ incarnation: Incarnation, _ checksum: RangeChecksum) {
+        post(.serverLoaded(server, incarnation, checksum))
+        if link(server, incarnation) != nil, control.dispatcher.state(of: server) == .ready {
+            becameReady(server)
+        }
+    }
+
+    private func loadFailed(_ server: ServerIndex, _ incarnation: Incarnation, _ error: any Error) {
+        let link = link(server, incarnation)
+        failed(server, incarnation, error)
+        if let link { Task { await link.shutdown() } }
+    }
+
+    // MARK: Restarting
+
+    func restart(_ server: ServerIndex, _ incarnation: Incarnation) {
+        servers[server.rawValue].state = .draining
+        link(server, incarnation)?.restart()
+    }
+
+    /// Restarts servers one after another.
+    /// - Returns: those that were skipped.
+    func restart(_ list: [ServerIndex]) async -> [ServerIndex] {
+        if rollout != nil { return list }
+        return await withCheckedContinuation { waiter in
+            rollout = RolloutShell(servers: list, waiters: [waiter])
+            post(.rolloutStarted(list))
+        }
+    }
+
+    func endRollout(skipped: [ServerIndex]) {
+        guard let ended = rollout else { return }
+        rollout = nil
+        for waiter in ended.waiters { waiter.resume(returning: skipped) }
+    }
+
+    // MARK: Plans
+
+    /// Composes anew, away from here: it may take a while.
+    func recompose(excluding excluded: [ServerIndex], number: Int) {
+        let names = excluded.map(name).joined(separator: ", ")
+        logger.notice("composing a new plan", metadata: ["without": "\(names)", "plan": "\(number)"])
+        let (configuration, source, present) = (configuration, source, plan)
+        Task.detached {
+            var made: (Plan, [LoadAssignment?])?
+            if let plan = configuration.recomposition?(present, excluded) {
+                made = (try? configuration.assignments(of: plan, source: source)).map { (plan, $0) }
+            }
+            await self.recomposed(made, number: number)
+        }
+    }
+
+    private func recomposed(_ made: (Plan, [LoadAssignment?])?, number: Int) {
+        guard let made else {
+            logger.error("no plan is possible without the lost servers", metadata: ["plan": "\(number)"])
+            post(.recompositionFailed(plan: number))
+            return
+        }
+        let new = installation(of: made.0, made.1, number: number)
+        guard new.number > control.plan.number else { return }
+        // In force before its actions are carried out, which speak of its chains.
+        (plan, assignments) = made
+        post(.planInstalled(new))
+        logger.notice("a new plan is in force", metadata: ["plan": "\(number)"])
+    }
+}
+
+extension LinkError {
+    /// What it says of the server; `nil` when the server is well and only refused the job.
+    var fault: ServerFault? {
+        switch self {
+        case .unreachable: .unreachable
+        case .closed: .closed
+        case .timedOut: .stepTimeout
+        case .malformed, .versionMismatch: .malformed
+        case .badChecksum: .checksum
+        case .notFinite: .nonFinite
+        case .wrongModel: .unfit
+        case .refused: nil
+        }
+    }
+}
