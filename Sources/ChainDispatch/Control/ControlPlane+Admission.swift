@@ -128,3 +128,11 @@ extension Dispatcher {
     /// The jobs that run, in order of arrival. O(n log n).
     public var runningJobs: [JobID] { jobs.runningSlots { _ in true }.map { jobs[$0].id } }
 }
+
+extension ControlPlane {
+    /// Refused jobs for which a place is kept.
+    public var ticketCount: Int { tickets.count }
+
+    /// Expected wait of a job that arrived now; nil if no chain serves. O(K).
+    public var expectedWait: Duration? { dispatcher.expectedWait() }
+}

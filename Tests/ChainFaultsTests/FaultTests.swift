@@ -1,0 +1,6 @@
+import Testing
+
+@testable import ChainFaults
+
+@Suite struct FaultTests {
+}
