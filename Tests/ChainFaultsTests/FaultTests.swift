@@ -91,7 +91,9 @@ import Testing
 }
 
 @Suite struct OverloadTests {
-    static let chains = [(capacity: 4, seconds: 1.0), (capacity: 4, seconds: 2.0), (capacity: 8, seconds: 4.0)]
+    static let chains = [
+        (capacity: 4, seconds: 1.0), (capacity: 4, seconds: 2.0), (capacity: 8, seconds: 4.0),
+    ]
 
     private func run(_ load: OverloadSimulation.Load, queueLimit: Int = 64) -> OverloadSimulation.Outcome {
         var configuration = ControlConfiguration()
