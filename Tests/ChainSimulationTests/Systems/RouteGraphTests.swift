@@ -189,7 +189,11 @@ struct CaseGenerator: RandomNumberGenerator {
         #expect(abs(growing.waitGrowth - 5) < 1e-9)
         #expect(growing.isUnstable())
         #expect(!level.isUnstable())
-        #expect(!growing.isUnstable(growth: 6))
+        #expect(!growing.isUnstable(growth: 6, backlog: 1))
+        // Those after 99/1.1 = 90 still wait at 99.
+        #expect(abs(growing.backlog - 0.09) < 1e-9)
+        #expect(growing.isUnstable(growth: 6))
+        #expect(!growing.isUnstable(growth: 6, backlog: 0.09))
         #expect(!RequestTimes().isUnstable())
     }
 }

@@ -113,6 +113,16 @@ func close(_ values: [Double], _ expected: [Double]) -> Bool {
         #expect(close([last.outcomes[4].wait], [63]))
     }
 
+    /// The fifth is refused by 0 and 1, which it avoids until 15. The sixth, at 4, finds 0 with room, unless it has
+    /// the fifth's client: then it asks at 4, 4, 5, 7, 11 and 19.
+    @Test func clientsMayBeShared() {
+        let requests = HandPool.requests([(0, 1), (0, 2), (0, 1), (0, 0.5), (0, 1), (4, 1)])
+        let own = system(retry: .client).run(requests)
+        #expect(close(own.outcomes.map(\.wait), [0, 0, 0, 0, 15, 0]))
+        let shared = system(retry: .sharedClient).run(requests)
+        #expect(close(shared.outcomes.map(\.wait), [0, 0, 0, 0, 15, 15]))
+    }
+
     @Test func missingBlockIsNamed() {
         var pool = HandPool.pool
         pool.cluster.manualPlacement.ranges = [nil, BlockRange(first: 1, count: 1), nil, nil]
