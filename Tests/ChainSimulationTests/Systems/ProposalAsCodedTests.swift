@@ -42,6 +42,18 @@ import Testing
         #expect(ranges[4]?.first == 1)
     }
 
+    /// Slow server 0 and fast server 1 host blocks 1 and 2, server 2 the third for three requests. Without the time
+    /// of the first server they are equal, so the first in the cluster is served first.
+    @Test func firstServersTimeIsIgnored() throws {
+        var pool = pool([250, 250, 130])
+        pool.cluster.servers[0].blockTimeSeconds = 1.5
+        pool.cluster.servers[2].blockTimeSeconds = 0.75
+        let chains = try #require(ProposalAsCoded(pool, capacity: 2)).composition.chains
+        #expect(chains.map { $0.hops.map(\.server.rawValue) } == [[1, 2], [0, 2]])
+        #expect(chains.map(\.capacity) == [1, 2])
+        #expect(chains.map(\.serviceTimeSeconds) == [4.75, 5.75])
+    }
+
     @Test func noChainWithoutMemory() {
         #expect(ProposalAsCoded(pool([130, 130]), capacity: 1) == nil)
         #expect(ProposalAsCoded(pool([130, 130])) == nil)
