@@ -1,8 +1,8 @@
 """PETALS' wire, spoken directly: sessions pinned to one server and to the blocks asked for, and no client of its own.
 
 PETALS' own client chooses servers, retries and repairs by itself; here all of that is the orchestrator's. What is left
-is small: hivemind's peer-to-peer daemon, one call (`rpc_info`) and one stream (`rpc_inference`). A stream's requests name
-blocks one by one, so any part of what a server hosts can be asked for, and a server may be used twice by one job.
+is small: hivemind's peer-to-peer daemon, one call (`rpc_info`) and one stream (`rpc_inference`). The requests of a
+stream name blocks one by one, so any part of what a server hosts can be asked for, and one job may use a server twice.
 
 A first request of zero tokens makes a server reserve the session's cache and answer at once; without an `alloc_timeout`
 it refuses immediately when there is no room. That is how an open is exact.
