@@ -1,0 +1,1 @@
+"""ChainServe over PETALS: a worker that speaks ChainServe's wire protocol for PETALS servers."""
