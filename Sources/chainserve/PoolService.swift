@@ -2,6 +2,7 @@ import ChainFormats
 import ChainModel
 import ChainOrchestrator
 import ChainPlanning
+import ChainSecurity
 import Foundation
 import Logging
 import NIOCore
@@ -11,13 +12,13 @@ import Synchronization
 /// A pool in service: orchestrator and gateway over running block servers. What `up` and `serve` have in common.
 struct PoolService {
     let orchestrator: Orchestrator
-    let gatewayConfiguration: GatewayConfiguration
+    let gateway: Gateway
     let logger: Logger
     let console: Console
 
     init(
         pool: ServicePool, cluster: Cluster, plan: Plan, addresses: [ServerAddress], service: ServiceOptions,
-        threads: Int, logger: Logger, console: Console
+        protection: LinkProtection, threads: Int, logger: Logger, console: Console
     ) throws {
         var configuration = OrchestratorConfiguration(
             cluster: cluster, plan: plan, sequenceLength: pool.sequenceLength, addresses: addresses,
@@ -25,6 +26,7 @@ struct PoolService {
             modelRoot: pool.modelPath.map { ($0 as NSString).lastPathComponent } ?? pool.shape.name)
         configuration.queueLimit = service.queueLimit
         configuration.maximumAttempts = service.maximumAttempts
+        configuration.protection = protection
         let names = cluster.servers.map(\.name)
         let progress = LoadProgressLines(names: names, console: console)
         orchestrator = try Orchestrator(
@@ -32,7 +34,7 @@ struct PoolService {
             source: try pool.source,
             group: MultiThreadedEventLoopGroup.singleton, logger: logger
         ) { server, text in progress.show(server, text) }
-        gatewayConfiguration = service.gateway
+        gateway = Gateway(service: orchestrator, configuration: service.gateway, logger: logger)
         self.logger = logger
         self.console = console
     }
@@ -58,7 +60,7 @@ struct PoolService {
     /// - Parameter body: given the port of the gateway. Its return ends the service.
     func run(_ body: @escaping @Sendable (_ port: Int) async throws -> Void) async throws {
         let orchestrator = orchestrator
-        let gateway = Gateway(service: orchestrator, configuration: gatewayConfiguration, logger: logger)
+        let gateway = gateway
         try await withThrowingTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
             group.addTask { await orchestrator.run() }

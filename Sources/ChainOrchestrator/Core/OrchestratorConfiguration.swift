@@ -1,6 +1,7 @@
 import ChainDispatch
 import ChainEngine
 import ChainModel
+import ChainSecurity
 
 /// What an orchestrator serves: a plan over a cluster, and the bounds it keeps. Every bound has a name and a default.
 package struct OrchestratorConfiguration: Sendable {
@@ -14,6 +15,8 @@ package struct OrchestratorConfiguration: Sendable {
     package var threads: [Int]
     /// Where the weights come from, as `/v1/models` shows it.
     package var modelRoot: String
+    /// How orchestrator and block servers make sure of each other.
+    package var protection = LinkProtection.none
     /// Jobs that may wait in the central queue.
     package var queueLimit = 256
     /// Times a job is started before it is given up.
@@ -50,7 +53,14 @@ package struct OrchestratorConfiguration: Sendable {
 
     /// A chain as people read it: its servers' names in order.
     package func name(of chain: ServerChain) -> String {
-        chain.hops.map { cluster.servers[$0.server.rawValue].name }.joined(separator: " > ")
+        chain.name(in: cluster)
+    }
+}
+
+extension ServerChain {
+    /// As people read it: its servers' names in order.
+    package func name(in cluster: Cluster) -> String {
+        hops.map { cluster.servers[$0.server.rawValue].name }.joined(separator: " > ")
     }
 }
 

@@ -56,7 +56,8 @@ struct ServerKeeper: Sendable {
         timeouts.heartbeat = configuration.heartbeatInterval
         timeouts.silenceLimit = configuration.heartbeatTimeout
         let link = try await NodeLink.connect(
-            host: address.host, port: address.port, on: group, timeouts: timeouts, logger: logger)
+            host: address.host, port: address.port, on: group, timeouts: timeouts,
+            protection: configuration.protection, logger: logger)
         do {
             if let assignment {
                 await conductor.setState(server, .loading)

@@ -32,6 +32,17 @@ package protocol GenerationService: Sendable {
 
     /// A snapshot of what is running.
     func status() async -> PoolStatus
+
+    /// As `status`, from what is known already: asks no server. For looking every second.
+    func glance() async -> PoolStatus
+
+    /// What the plan in service predicts; `nil` when there is no plan.
+    func outlook() async -> PoolOutlook?
+}
+
+extension GenerationService {
+    package func glance() async -> PoolStatus { await status() }
+    package func outlook() async -> PoolOutlook? { nil }
 }
 
 /// The model as `/v1/models` shows it.
@@ -87,6 +98,8 @@ package struct GenerationRequest: Hashable, Sendable {
     package var stop: [String]
     /// Go on to `maximumTokens` even when the model ends its answer.
     package var ignoreEndOfSequence: Bool
+    /// The name of the API key that the request came with; `nil` when the service asks for none.
+    package var client: String?
 
     package init(
         requestID: String, model: String, input: GenerationInput, maximumTokens: Int? = nil,

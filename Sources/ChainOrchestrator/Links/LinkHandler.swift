@@ -1,5 +1,6 @@
 import ChainEngine
 import ChainModel
+import ChainSecurity
 import ChainWire
 import Logging
 import NIOCore
@@ -80,7 +81,7 @@ final class LinkHandler: ChannelInboundHandler {
             logger.warning("link closed: bad frame", metadata: ["reason": "\(error)"])
             close(with: .malformed(error.description))
         } else {
-            close(with: .closed("\(error)"))
+            close(with: .closed(ConnectionProblem.text(error)))
         }
     }
 
