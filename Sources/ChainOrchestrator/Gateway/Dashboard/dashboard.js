@@ -74,7 +74,8 @@ function setFill(cell, used, total, name) {
   meter.max = Math.max(1, total);
   meter.value = used;
   meter.setAttribute("aria-label", name);
-  setText(meter.nextSibling, used + "/" + total);
+  setText(meter.nextSibling, total ? used + "/" + total : "none");
+  meter.hidden = !total;
 }
 
 function showNow(sight) {
@@ -172,7 +173,7 @@ function showServers(status) {
   rows("servers", entries, () => row([false, false, false, true, false, true]), (node, { server }) => {
     const end = server.first_block + server.block_count - 1;
     setText(node.cells[0], server.name);
-    setText(node.cells[1], server.state);
+    setText(node.cells[1], server.block_count ? server.state : server.state + ", spare");
     node.cells[1].dataset.kind = stateKinds[server.state] ?? "notice";
     setText(node.cells[2], server.block_count ? server.first_block + "–" + end : "none");
     const where = [server.first_block, server.block_count, blocks].join(" ");

@@ -20,11 +20,12 @@ final class BadRequestAnswer: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        switch unwrapOutboundIn(data) {
-        case .head(let head) where head.status.kind != .informational: break
-        case .end: unanswered = max(0, unanswered - 1)
-        default: break
+        // Hummingbird answers such errors too, without a reason; all is said already.
+        guard !hasAnswered else {
+            promise?.succeed()
+            return
         }
+        if case .end = unwrapOutboundIn(data) { unanswered = max(0, unanswered - 1) }
         context.write(data, promise: promise)
     }
 
