@@ -19,6 +19,12 @@ let package = Package(
         .library(name: "ChainPlanning", targets: ["ChainModel", "ChainFormats", "ChainPlanning"]),
         .library(name: "ChainDispatch", targets: ["ChainModel", "ChainDispatch"]),
     ],
+    traits: [
+        // TLS towards clients and between orchestrator and block servers, and `chainserve pki`: two copies of
+        // BoringSSL to compile, so it is asked for: `swift build --traits TLS`.
+        .trait(name: "TLS", description: "TLS, mutual TLS and the pool's certificate authority."),
+        .default(enabledTraits: []),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-numerics", from: "1.1.1"),
@@ -26,6 +32,11 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.34.1"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
@@ -53,30 +64,49 @@ let package = Package(
         .target(
             name: "ChainWire",
             dependencies: ["ChainModel", "CZlib", .product(name: "NIOCore", package: "swift-nio")]),
+        // Who may talk to whom: API keys, the pool's token, TLS.
+        .target(
+            name: "ChainSecurity",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl", condition: .when(traits: ["TLS"])),
+                .product(name: "X509", package: "swift-certificates", condition: .when(traits: ["TLS"])),
+                .product(name: "Crypto", package: "swift-crypto", condition: .when(traits: ["TLS"])),
+            ]),
         .target(
             name: "ChainNode",
             dependencies: [
-                "ChainEngine", "ChainWire",
+                "ChainEngine", "ChainWire", "ChainSecurity",
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
             name: "ChainOrchestrator",
             dependencies: [
-                "ChainDispatch", "ChainPlanning", "ChainWire", "ChainEngine", "CZlib",
+                "ChainDispatch", "ChainPlanning", "ChainWire", "ChainEngine", "ChainSecurity", "CZlib",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "HummingbirdTLS", package: "hummingbird", condition: .when(traits: ["TLS"])),
+                .product(name: "NIOSSL", package: "swift-nio-ssl", condition: .when(traits: ["TLS"])),
+            ],
+            resources: [
+                .embedInCode("Gateway/Dashboard/dashboard.html"),
+                .embedInCode("Gateway/Dashboard/dashboard.css"),
+                .embedInCode("Gateway/Dashboard/dashboard.js"),
             ]),
         .executableTarget(
             name: "chainserve",
             dependencies: [
                 "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator", "ChainDispatch",
+                "ChainSecurity",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -95,6 +125,12 @@ let package = Package(
         .testTarget(
             name: "ChainWireTests",
             dependencies: ["ChainWire", .product(name: "NIOEmbedded", package: "swift-nio")]),
+        .testTarget(
+            name: "ChainSecurityTests",
+            dependencies: [
+                "ChainSecurity", "ChainNode", "ChainOrchestrator",
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
         .testTarget(name: "ChainNodeTests", dependencies: ["ChainNode", "ChainOrchestrator"]),
         .testTarget(
             name: "ChainOrchestratorTests",

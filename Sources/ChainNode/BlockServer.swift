@@ -1,4 +1,5 @@
 import ChainModel
+import ChainSecurity
 import ChainWire
 import Foundation
 import Logging
@@ -64,8 +65,14 @@ public final class BlockServer: Sendable {
 
     /// Begins to listen.
     /// - Returns: the port.
-    /// - Throws: `BlockServerError`.
+    /// - Throws: `BlockServerError`; `SecurityError` when its files cannot be used, or when it would listen beyond
+    ///   loopback in plain text.
     public func start() async throws -> Int {
+        if case .tls = configuration.security {
+        } else {
+            try Loopback.require(configuration.host, unless: configuration.allowsPlainText)
+        }
+        let protection = try LinkProtection.server(configuration.security)
         let isFirst = state.withLock { state in
             guard case .created = state else { return false }
             state = .starting
@@ -78,7 +85,7 @@ public final class BlockServer: Sendable {
         let seat = NIOLoopBoundBox.makeBoxSendingValue(OrchestratorSeat(), eventLoop: eventLoop)
         let listener: any Channel
         do {
-            listener = try await bind(on: eventLoop, seat: seat)
+            listener = try await bind(on: eventLoop, seat: seat, protection: protection)
         } catch {
             state.withLock { $0 = .failed }
             try? await ownGroup?.shutdownGracefully()
@@ -96,7 +103,7 @@ public final class BlockServer: Sendable {
     }
 
     private func bind(
-        on eventLoop: any EventLoop, seat: NIOLoopBoundBox<OrchestratorSeat>
+        on eventLoop: any EventLoop, seat: NIOLoopBoundBox<OrchestratorSeat>, protection: LinkProtection
     ) async throws -> any Channel {
         let service = NodeService(
             configuration: configuration, queue: queue, board: board, logger: logger,
@@ -108,6 +115,7 @@ public final class BlockServer: Sendable {
             .childChannelOption(.recvAllocator, value: WireChannel.receiveAllocator)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try protection.install(on: channel)
                     try channel.pipeline.syncOperations.addHandlers([
                         FrameChannelHandler(readsOnlyWhileWritable: true),
                         NodeSession(service: service, seat: seat.value),

@@ -1,5 +1,6 @@
 import ChainEngine
 import ChainModel
+import ChainSecurity
 
 /// What a block server is told when it starts. Its blocks it learns later, from the orchestrator.
 public struct BlockServerConfiguration: Sendable {
@@ -21,11 +22,15 @@ public struct BlockServerConfiguration: Sendable {
     /// Whether tensors are obtained at all; an emulated engine has no use for them.
     public var needsTensors: Bool
     public var bounds: BlockServerBounds
+    /// How the server makes sure of its orchestrator.
+    public var security: LinkSecurity
+    /// Listening beyond loopback without TLS was asked for aloud.
+    public var allowsPlainText = false
 
     public init(
         name: String, host: String = "127.0.0.1", port: Int = 0, memory: ByteCount, modelPath: String? = nil,
         cacheFolder: String, threads: Int = 1, engineKind: EngineKind = .ggml, needsTensors: Bool? = nil,
-        bounds: BlockServerBounds = BlockServerBounds()
+        bounds: BlockServerBounds = BlockServerBounds(), security: LinkSecurity = .plainText
     ) {
         self.name = name
         self.host = host
@@ -37,6 +42,7 @@ public struct BlockServerConfiguration: Sendable {
         self.engineKind = engineKind
         self.needsTensors = needsTensors ?? (engineKind != .emulated)
         self.bounds = bounds
+        self.security = security
     }
 }
 

@@ -1,5 +1,6 @@
 import ChainEngine
 import ChainModel
+import ChainSecurity
 import ChainWire
 import Foundation
 import Logging
@@ -78,8 +79,11 @@ final class NodeSession: ChannelDuplexHandler {
         if let error = error as? WireError {
             logger.warning("connection closed: bad frame", metadata: ["reason": "\(error)"])
             end(with: Goodbye(.protocolViolation, error.description))
+        } else if let error = error as? SecurityError {
+            logger.warning("connection refused", metadata: ["reason": "\(error)"])
+            end(with: Goodbye(.other, error.description))
         } else {
-            logger.info("connection lost", metadata: ["reason": "\(error)"])
+            logger.info("connection lost", metadata: ["reason": "\(ConnectionProblem.text(error))"])
             end(with: nil)
         }
     }

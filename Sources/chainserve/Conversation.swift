@@ -4,7 +4,7 @@ import Foundation
 
 /// Prompts typed at a terminal, or given on the command line, and their answers.
 struct Conversation: Sendable {
-    let orchestrator: Orchestrator
+    let service: any GenerationService
     let cluster: Cluster
     let plan: Plan
     let maximumTokens: Int
@@ -34,14 +34,14 @@ struct Conversation: Sendable {
     func answer(_ prompt: String, showingPrompt: Bool) async throws {
         if showingPrompt { console.out(console.bold("> \(prompt)\n")) }
         let request = GenerationRequest(
-            requestID: UUID().uuidString, model: orchestrator.modelCard.id,
+            requestID: UUID().uuidString, model: service.modelCard.id,
             input: .chat([ChatMessage(role: .user, content: prompt)]), maximumTokens: maximumTokens,
             sampling: SamplingParameters(temperature: 0))
         let start = ContinuousClock.now
         var firstToken: Duration?
         let stream: GenerationStream
         do {
-            stream = try await orchestrator.submit(request)
+            stream = try await service.submit(request)
         } catch {
             console.say("refused: \(error)")
             return
@@ -64,7 +64,7 @@ struct Conversation: Sendable {
     }
 
     private func describe(_ result: GenerationResult, took: Duration, firstToken: Duration?) {
-        let chain = plan.chains.first { orchestrator.configuration.name(of: $0) == result.chain }
+        let chain = plan.chains.first { $0.name(in: cluster) == result.chain }
         let blocks = chain.map {
             "blocks " + $0.hops.map { "\($0.firstBlock)–\($0.endBlock - 1)" }.joined(separator: " > ")
         }

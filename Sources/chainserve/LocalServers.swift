@@ -20,6 +20,7 @@ final class LocalServers: Sendable {
     }
 
     private let specifications: [Specification]
+    private let tokenPath: String
     private let state = Mutex(State())
     private let console: Console
     /// Wait before a dead server is started again; doubles up to the second while it keeps dying.
@@ -27,8 +28,10 @@ final class LocalServers: Sendable {
     /// A server that lived this long is started again without delay doubling.
     private static let longLife = 10.0
 
-    init(_ specifications: [Specification], console: Console) {
+    /// - Parameter tokenPath: holds the secret that the servers ask an orchestrator for.
+    init(_ specifications: [Specification], tokenPath: String, console: Console) {
         self.specifications = specifications
+        self.tokenPath = tokenPath
         self.console = console
     }
 
@@ -53,7 +56,7 @@ final class LocalServers: Sendable {
         var arguments = [
             "node", "--listen", "127.0.0.1:\(port)", "--memory", "\(specification.memory.rawValue) B",
             "--name", specification.name, "--threads", "\(specification.threads)", "--device", "cpu",
-            "--log-level", "error", "--exit-with-parent",
+            "--log-level", "error", "--exit-with-parent", "--token", tokenPath,
         ]
         if let path = specification.modelPath { arguments += ["--model", path] }
         if let profile = specification.emulate {

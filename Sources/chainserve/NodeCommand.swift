@@ -17,7 +17,8 @@ struct NodeCommand: AsyncParsableCommand {
             What counts towards --memory: the parameters of the hosted blocks, the cache units of the jobs, and the
             buffers a step computes in. They are reserved when blocks are loaded and never exceeded.
 
-            Traffic is plain text: listen on loopback or on a network of your own only.
+            On loopback the traffic is plain text, and --token lets in none but the orchestrator that knows it. Beyond
+            loopback give the certificates that `chainserve pki` makes.
             """)
 
     @Option(help: "Address to listen at, HOST:PORT; port 0 takes any free one, which is printed.")
@@ -42,8 +43,9 @@ struct NodeCommand: AsyncParsableCommand {
     @Option(help: "Folder for blocks that were received.")
     var cache: String?
 
-    @Option(help: "How much to log: trace, debug, info, notice, warning, error.")
-    var logLevel = LogLevel.info
+    @OptionGroup var logging: LogArguments
+
+    @OptionGroup(title: "Security") var pool: PoolArguments
 
     @Option(help: .hidden)
     var emulate: String?
@@ -112,13 +114,13 @@ struct NodeCommand: AsyncParsableCommand {
         let profile = try emulate.map { try JSONDecoder().decode(EmulatedProfile.self, from: Data($0.utf8)) }
         if let model { _ = try LlamaFile(path: model) }
         let name = name ?? "\(ProcessInfo.processInfo.hostName)-\(address.port)"
-        var logger = Logger(label: "chainserve.node") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = logLevel.level
-        let configuration = BlockServerConfiguration(
+        let logger = logging.logger("chainserve.node", default: .info)
+        var configuration = BlockServerConfiguration(
             name: name, host: address.host, port: address.port, memory: size,
             modelPath: profile == nil ? model : nil,
             cacheFolder: cache ?? CacheFolder.path("blocks/\(name)"), threads: threads,
-            engineKind: profile == nil ? .ggml : .emulated)
+            engineKind: profile == nil ? .ggml : .emulated, security: try pool.security())
+        configuration.allowsPlainText = pool.insecurePlainText
         let device = device
         let server = BlockServer(
             configuration: configuration,
@@ -141,11 +143,4 @@ struct NodeCommand: AsyncParsableCommand {
         }
         thread.start()
     }
-}
-
-/// How much is logged.
-enum LogLevel: String, CaseIterable, ExpressibleByArgument {
-    case trace, debug, info, notice, warning, error
-
-    var level: Logger.Level { Logger.Level(rawValue: rawValue) ?? .info }
 }

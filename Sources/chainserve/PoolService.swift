@@ -2,6 +2,7 @@ import ChainFormats
 import ChainModel
 import ChainOrchestrator
 import ChainPlanning
+import ChainSecurity
 import Foundation
 import Logging
 import NIOCore
@@ -11,14 +12,14 @@ import Synchronization
 /// A pool in service: orchestrator and gateway over running block servers. What `up` and `serve` have in common.
 struct PoolService {
     let orchestrator: Orchestrator
-    let gatewayConfiguration: GatewayConfiguration
+    let gateway: Gateway
     let drainLimit: Double
     let logger: Logger
     let console: Console
 
     init(
         pool: ServicePool, cluster: Cluster, plan: Plan, addresses: [ServerAddress], service: ServiceOptions,
-        threads: Int, logger: Logger, console: Console
+        protection: LinkProtection, threads: Int, logger: Logger, console: Console
     ) throws {
         var configuration = OrchestratorConfiguration(
             cluster: cluster, plan: plan, sequenceLength: pool.sequenceLength, addresses: addresses,
@@ -26,6 +27,7 @@ struct PoolService {
             modelRoot: pool.modelPath.map { ($0 as NSString).lastPathComponent } ?? pool.shape.name)
         configuration.control = service.control
         let planning = service.planning
+        configuration.protection = protection
         configuration.recomposition = { present, lost in
             Recomposition.plan(cluster, present: present, excluding: lost, options: planning)
         }
@@ -46,7 +48,7 @@ struct PoolService {
             orchestrator = try make(nil)
         }
         drainLimit = service.drainLimit
-        gatewayConfiguration = service.gateway
+        gateway = Gateway(service: orchestrator, configuration: service.gateway, logger: logger)
         self.logger = logger
         self.console = console
     }
@@ -76,7 +78,7 @@ struct PoolService {
     ) async throws {
         let orchestrator = orchestrator
         defer { orchestrator.closeJournal() }
-        let gateway = Gateway(service: orchestrator, configuration: gatewayConfiguration, logger: logger)
+        let gateway = gateway
         try await withThrowingTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
             group.addTask { await orchestrator.run() }

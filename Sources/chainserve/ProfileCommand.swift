@@ -3,6 +3,7 @@ import ChainEngine
 import ChainFormats
 import ChainModel
 import ChainOrchestrator
+import ChainSecurity
 import Foundation
 import Logging
 import NIOPosix
@@ -27,6 +28,8 @@ struct ProfileCommand: AsyncParsableCommand {
     @Option(help: "Compute threads of the embedding and the output head.")
     var headThreads = 1
 
+    @OptionGroup(title: "Security") var poolSecurity: PoolArguments
+
     func run() async throws {
         let console = Console()
         try await CommandFailure.reporting {
@@ -34,8 +37,11 @@ struct ProfileCommand: AsyncParsableCommand {
                 try ClusterFile.parse(try CommandFailure.read(file), file: file), model: model)
             var logger = Logger(label: "chainserve") { StreamLogHandler.standardError(label: $0) }
             logger.logLevel = .error
+            let addresses = try pool.addresses()
             let measured = try await ProfileStore.measure(
-                pool, addresses: try pool.addresses(), headThreads: headThreads, logger: logger,
+                pool, addresses: addresses,
+                protection: try poolSecurity.protection(towards: addresses), headThreads: headThreads,
+                logger: logger,
                 console: console)
             if let output {
                 try Data(measured.yaml.utf8).write(to: URL(fileURLWithPath: output), options: .atomic)
@@ -51,7 +57,8 @@ struct ProfileCommand: AsyncParsableCommand {
 enum ProfileStore {
     /// The pool's file with times: kept ones if this very pool was measured before on this machine, else new ones.
     static func profiled(
-        _ pool: ServicePool, addresses: [ServerAddress], afresh: Bool, headThreads: Int, logger: Logger,
+        _ pool: ServicePool, addresses: [ServerAddress], afresh: Bool, protection: LinkProtection,
+        headThreads: Int, logger: Logger,
         console: Console
     ) async throws -> ClusterFile {
         let path = keptPath(pool, headThreads: headThreads)
@@ -71,7 +78,8 @@ enum ProfileStore {
         }
         console.say("measuring the servers, once (kept in \(path))")
         let measured = try await measure(
-            pool, addresses: addresses, areAlike: true, headThreads: headThreads, logger: logger,
+            pool, addresses: addresses, areAlike: true, protection: protection, headThreads: headThreads,
+            logger: logger,
             console: console)
         try FileManager.default.createDirectory(
             atPath: CacheFolder.path("profiles"), withIntermediateDirectories: true)
@@ -96,7 +104,8 @@ enum ProfileStore {
 
     /// - Parameter areAlike: servers with as many threads are the same machine.
     static func measure(
-        _ pool: ServicePool, addresses: [ServerAddress], areAlike: Bool = false, headThreads: Int,
+        _ pool: ServicePool, addresses: [ServerAddress], areAlike: Bool = false, protection: LinkProtection,
+        headThreads: Int,
         logger: Logger, console: Console
     ) async throws -> ClusterFile {
         let cluster = try pool.cluster(defaultTimes: ServerTimes(communicationTime: 1, blockTime: 1))
@@ -105,7 +114,7 @@ enum ProfileStore {
             sequenceLength: pool.sequenceLength, meanInputTokens: pool.meanInputTokens,
             meanOutputTokens: pool.meanOutputTokens, source: try pool.source,
             frontend: try pool.frontend(threads: headThreads), group: MultiThreadedEventLoopGroup.singleton,
-            logger: logger)
+            protection: protection, logger: logger)
         profiler.poolsLikeServers = areAlike
         let profile = try await profiler.run { name, result in
             guard let result else { return }

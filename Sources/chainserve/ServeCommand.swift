@@ -30,7 +30,8 @@ struct ServeCommand: AsyncParsableCommand {
             try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
         let addresses = try pool.addresses()
         guard pool.hasTimes else { throw ServiceError.noTimes(file) }
-        let options = service.options(defaultPort: ServiceArguments.defaultPort, model: pool.shape.name)
+        let options = try service.options(
+            defaultPort: ServiceArguments.defaultPort, model: pool.shape.name)
         try await PoolService.checkPort(options.gateway)
         let cluster = try pool.cluster()
         for note in pool.file.notes(for: cluster) { console.say("note: \(note)") }
@@ -39,11 +40,13 @@ struct ServeCommand: AsyncParsableCommand {
         for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }
         let running = try PoolService(
             pool: pool, cluster: cluster, plan: plan, addresses: addresses,
-            service: options, threads: service.headThreads,
+            service: options, protection: try service.door.pool.protection(towards: addresses),
+            threads: service.headThreads,
             logger: service.logger, console: console)
-        let host = service.host
+        let (host, scheme) = (service.host, service.scheme)
         try await running.run(drains: true) { port in
-            console.say("serving \(pool.announcement) at http://\(ServerAddress(host: host, port: port))/v1")
+            console.say(
+                "serving \(pool.announcement) at \(scheme)://\(ServerAddress(host: host, port: port))/v1")
             try await stop.wait()
         }
     }

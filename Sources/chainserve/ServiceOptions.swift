@@ -4,11 +4,12 @@ import ChainFormats
 import ChainModel
 import ChainOrchestrator
 import ChainPlanning
+import ChainSecurity
 import Logging
 
 /// Options of everything that serves.
 struct ServiceArguments: ParsableArguments {
-    @Option(help: "Address to serve HTTP at. Anything but loopback is open to the network, in plain text.")
+    @Option(help: "Address to serve HTTP at; beyond loopback with TLS or --insecure-plain-text only.")
     var host = "127.0.0.1"
 
     @Option(help: "Port to serve HTTP at; 0 takes any free one, which is printed.")
@@ -56,8 +57,9 @@ struct ServiceArguments: ParsableArguments {
     @Option(help: "Compute threads of the embedding and the output head.")
     var headThreads = 1
 
-    @Option(help: "How much to log: trace, debug, info, notice, warning, error.")
-    var logLevel = LogLevel.warning
+    @OptionGroup var logging: LogArguments
+
+    @OptionGroup(title: "Security") var door: DoorArguments
 
     static let defaultPort = 8000
 
@@ -82,13 +84,20 @@ struct ServiceArguments: ParsableArguments {
         guard headThreads >= 1 else { throw ValidationError("--head-threads must be at least 1") }
     }
 
-    var logger: Logger {
-        var logger = Logger(label: "chainserve") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = logLevel.level
-        return logger
+    var logger: Logger { logging.logger("chainserve", default: .warning) }
+
+    /// - Throws: `KeyFileError`, `SecurityError`: files that cannot be used, or plain text where it is not allowed.
+    private func gateway(defaultPort: Int) throws -> GatewayConfiguration {
+        var gateway = GatewayConfiguration(host: host, port: port ?? defaultPort)
+        gateway.keys = try door.keyRing(logger: logger)
+        gateway.tls = door.tlsFiles
+        gateway.allowsPlainText = door.insecurePlainText
+        gateway.logsPrompts = logging.logPrompts
+        if gateway.tls == nil { try Loopback.require(host, unless: gateway.allowsPlainText) }
+        return gateway
     }
 
-    func options(defaultPort: Int, model: String, keepsJournal: Bool = true) -> ServiceOptions {
+    func options(defaultPort: Int, model: String, keepsJournal: Bool = true) throws -> ServiceOptions {
         var control = ControlConfiguration()
         control.queueLimit = queueLimit
         control.maximumAttempts = maximumAttempts
@@ -105,9 +114,12 @@ struct ServiceArguments: ParsableArguments {
             kept = configuration
         }
         return ServiceOptions(
-            gateway: GatewayConfiguration(host: host, port: port ?? defaultPort), control: control,
+            gateway: try gateway(defaultPort: defaultPort), control: control,
             journal: kept, isJournalChosen: journal != nil, drainLimit: drainLimit, planning: planning)
     }
+
+    /// `http` or `https`.
+    var scheme: String { door.tlsFiles == nil ? "http" : "https" }
 
     var planning: PlanningOptions { PlanningOptions(capacity: .tuned(by: tune), dispatch: dispatch) }
 }

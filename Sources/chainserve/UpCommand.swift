@@ -3,6 +3,7 @@ import ChainFormats
 import ChainModel
 import ChainOrchestrator
 import ChainPlanning
+import ChainSecurity
 import Foundation
 
 /// `chainserve up`: a whole service on this machine.
@@ -55,10 +56,12 @@ struct UpCommand: AsyncParsableCommand {
         let signals = SignalWaiter([SIGTERM, SIGINT])
         try await CommandFailure.reporting {
             let pool = try openPool(console)
-            let servers = LocalServers(try specifications(pool), console: console)
+            let token = try LocalToken()
+            defer { token.remove() }
+            let servers = LocalServers(try specifications(pool), tokenPath: token.path, console: console)
             let stop = StopRequest()
             let result = await stop.run(
-                signals, Task { try await serve(pool, servers, stop, console) })
+                signals, Task { try await serve(pool, servers, token, stop, console) })
             await servers.stop()
             do { try result.get() } catch is CancellationError { console.say("stopped") }
         }
@@ -93,21 +96,24 @@ struct UpCommand: AsyncParsableCommand {
     }
 
     private func serve(
-        _ given: ServicePool, _ servers: LocalServers, _ stop: StopRequest, _ console: Console
+        _ given: ServicePool, _ servers: LocalServers, _ token: LocalToken, _ stop: StopRequest,
+        _ console: Console
     ) async throws {
         var pool = given
         let prompt = prompt ?? ProcessInfo.processInfo.environment["PROMPT"].flatMap { $0.isEmpty ? nil : $0 }
         let answersOnce = !noPrompt && (prompt != nil || !console.isInteractive)
         // A single answer needs no port of its own: any free one will do.
-        let options = service.options(
+        let options = try service.options(
             defaultPort: answersOnce ? 0 : ServiceArguments.defaultPort, model: pool.shape.name,
             keepsJournal: noPrompt)
         try await PoolService.checkPort(options.gateway)
         console.say("starting \(pool.file.servers.count) block servers")
         let addresses = try await servers.start()
+        let protection = try LinkProtection.client(.token(try PoolToken(file: token.path)))
         if !pool.hasTimes || reprofile {
             pool.file = try await ProfileStore.profiled(
-                pool, addresses: addresses, afresh: reprofile, headThreads: service.headThreads,
+                pool, addresses: addresses, afresh: reprofile, protection: protection,
+                headThreads: service.headThreads,
                 logger: service.logger, console: console)
         }
         let cluster = try pool.cluster()
@@ -117,14 +123,15 @@ struct UpCommand: AsyncParsableCommand {
         for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }
         let running = try PoolService(
             pool: pool, cluster: cluster, plan: plan, addresses: addresses,
-            service: options,
+            service: options, protection: protection,
             threads: service.headThreads, logger: service.logger, console: console)
         let conversation = Conversation(
-            orchestrator: running.orchestrator, cluster: cluster, plan: plan, maximumTokens: maxTokens,
+            service: running.gateway.service, cluster: cluster, plan: plan, maximumTokens: maxTokens,
             console: console)
-        let (host, noPrompt, announcement) = (service.host, noPrompt, pool.announcement)
+        let (host, scheme) = (service.host, service.scheme)
+        let (noPrompt, announcement) = (noPrompt, pool.announcement)
         try await running.run(drains: noPrompt) { port in
-            console.say("serving \(announcement) at http://\(ServerAddress(host: host, port: port))/v1")
+            console.say("serving \(announcement) at \(scheme)://\(ServerAddress(host: host, port: port))/v1")
             if noPrompt {
                 try await stop.wait()
             } else if answersOnce {

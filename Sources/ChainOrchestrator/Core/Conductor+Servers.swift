@@ -58,11 +58,12 @@ extension Conductor {
         timeouts.step = configuration.stepTimeout
         // The control plane asks for signs of life and misses them.
         timeouts.heartbeat = .zero
-        let (group, logger) = (group, logger)
+        let (group, logger, protection) = (group, logger, configuration.protection)
         Task { [timeouts] in
             do {
                 let link = try await NodeLink.connect(
-                    host: address.host, port: address.port, on: group, timeouts: timeouts, logger: logger)
+                    host: address.host, port: address.port, on: group, timeouts: timeouts,
+                    protection: protection, logger: logger)
                 self.connected(server, incarnation, link)
             } catch {
                 self.failed(server, incarnation, error)

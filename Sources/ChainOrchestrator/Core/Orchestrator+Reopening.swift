@@ -3,18 +3,22 @@ import ChainModel
 
 /// Requests that clients come back for, and servers that are restarted.
 extension Orchestrator {
-    package func reopen(requestID: String) async throws(ReopeningRefusal) -> ReopenedRequest {
+    package func reopen(requestID: String, of client: String?) async throws(ReopeningRefusal) -> ReopenedRequest {
         if await conductor.isInFlight(requestID: requestID) { throw .inFlight }
         guard let journal else { throw .unknown }
         // Taken out by the first who asks, so that nothing runs twice.
-        if let left = unfinished.withLock({ $0.removeValue(forKey: requestID) }) {
+        let taken = unfinished.withLock { unfinished -> JournalRequest? in
+            guard Self.belongs(unfinished[requestID], to: client) else { return nil }
+            return unfinished.removeValue(forKey: requestID)
+        }
+        if let left = taken {
             return try await resume(left)
         }
         let known: JournalRequest?
         do { known = try journal.latest(requestID: requestID) } catch {
             throw .unavailable("the journal cannot be read")
         }
-        guard let known else { throw .unknown }
+        guard let known, Self.belongs(known, to: client) else { throw .unknown }
         switch known.status {
         case .finished: return try finished(known)
         case .accepted, .resumed: throw .inFlight
@@ -22,6 +26,13 @@ extension Orchestrator {
         case .cancelled: throw .ended("it was cancelled")
         case .interrupted: throw .interrupted("nobody came back for it in time")
         }
+    }
+
+    /// Where clients are told apart by their keys, a request is its own client's alone; one whose text was not kept
+    /// says no more than that it was.
+    private static func belongs(_ request: JournalRequest?, to client: String?) -> Bool {
+        guard let client, let owner = request?.request?.client else { return true }
+        return owner == client
     }
 
     /// Runs it again from its beginning, with the seed that it had: the same text.

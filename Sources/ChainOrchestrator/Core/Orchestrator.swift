@@ -201,14 +201,17 @@ package final class Orchestrator: GenerationService {
         return String(decoding: tokens.flatMap(frontend.bytes(of:)), as: UTF8.self)
     }
 
-    package func status() async -> PoolStatus {
+    package func status() async -> PoolStatus { await status(askingServers: true) }
+    package func glance() async -> PoolStatus { await status(askingServers: false) }
+
+    private func status(askingServers: Bool) async -> PoolStatus {
         let records = await conductor.serverShells()
         let plan = await conductor.planInForce()
         let cluster = configuration.cluster
         var servers: [PoolStatus.Server] = []
         for (index, record) in records.enumerated() {
             let range = plan.placement[ServerIndex(index)]
-            let health = try? await record.link?.ping()
+            let health = askingServers ? try? await record.link?.ping() : record.link?.latestHealth
             servers.append(
                 PoolStatus.Server(
                     name: cluster.servers[index].name, address: configuration.addresses[index].description,

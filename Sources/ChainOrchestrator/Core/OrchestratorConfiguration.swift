@@ -1,6 +1,7 @@
 import ChainDispatch
 import ChainEngine
 import ChainModel
+import ChainSecurity
 
 /// What an orchestrator serves: a plan over a cluster, and the bounds it keeps. Every bound has a name and a default.
 package struct OrchestratorConfiguration: Sendable {
@@ -18,6 +19,8 @@ package struct OrchestratorConfiguration: Sendable {
     package var control = ControlConfiguration()
     /// Makes a plan without servers that are gone for good; `nil` when none is possible. Called on any thread.
     package var recomposition: (@Sendable (_ present: Plan, _ lost: [ServerIndex]) -> Plan?)?
+    /// How orchestrator and block servers make sure of each other.
+    package var protection = LinkProtection.none
     /// A single step may take this long.
     package var stepTimeout = Duration.seconds(120)
     /// How long `start` waits for servers to be reached.
@@ -57,7 +60,14 @@ package struct OrchestratorConfiguration: Sendable {
 
     /// A chain as people read it: its servers' names in order.
     package func name(of chain: ServerChain) -> String {
-        chain.hops.map { cluster.servers[$0.server.rawValue].name }.joined(separator: " > ")
+        chain.name(in: cluster)
+    }
+}
+
+extension ServerChain {
+    /// As people read it: its servers' names in order.
+    package func name(in cluster: Cluster) -> String {
+        hops.map { cluster.servers[$0.server.rawValue].name }.joined(separator: " > ")
     }
 }
 

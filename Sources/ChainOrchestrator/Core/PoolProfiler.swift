@@ -1,5 +1,6 @@
 import ChainEngine
 import ChainModel
+import ChainSecurity
 import Logging
 import NIOCore
 
@@ -42,6 +43,7 @@ package struct PoolProfiler {
     package var frontend: any ModelFrontend
     package var group: any EventLoopGroup
     package var logger: Logger
+    package var protection: LinkProtection
     /// Servers with as many threads are the same machine: what they are measured to take is fitted together.
     package var poolsLikeServers = false
 
@@ -55,7 +57,7 @@ package struct PoolProfiler {
         cluster: Cluster, addresses: [ServerAddress], threads: [Int], sequenceLength: Int,
         meanInputTokens: Int,
         meanOutputTokens: Int, source: RangeSource, frontend: any ModelFrontend, group: any EventLoopGroup,
-        logger: Logger
+        protection: LinkProtection = .none, logger: Logger
     ) {
         self.cluster = cluster
         self.addresses = addresses
@@ -67,6 +69,7 @@ package struct PoolProfiler {
         self.frontend = frontend
         self.group = group
         self.logger = logger
+        self.protection = protection
     }
 
     /// Measures all servers, one after another. They must be running and must not be in service.
@@ -132,7 +135,8 @@ package struct PoolProfiler {
         let link: NodeLink
         do {
             link = try await NodeLink.connect(
-                host: address.host, port: address.port, name: "profiler", on: group, logger: logger)
+                host: address.host, port: address.port, name: "profiler", on: group,
+                protection: protection, logger: logger)
         } catch {
             throw StartError.unreachable(server: cluster[server].name, address: address, reason: "\(error)")
         }

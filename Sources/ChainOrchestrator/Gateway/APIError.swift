@@ -15,11 +15,13 @@ struct APIError: Error, Hashable {
     var ticket: UInt64?
     /// Methods that the path knows, for 405.
     var allowedMethods: String?
+    /// What `WWW-Authenticate` asks for, for 401.
+    var challenge: String?
 
     /// Longest wait that is ever announced: a day.
     static let longestRetryAfter = 86_400.0
 
-    private init(
+    init(
         _ status: HTTPResponse.Status, _ message: String, type: String = "invalid_request_error",
         parameter: String? = nil, code: String? = nil
     ) {
@@ -166,6 +168,7 @@ struct APIError: Error, Hashable {
         if let ticket { fields[.ticket] = String(ticket, radix: 16) }
         if let dropReason { fields[.dropReason] = dropReason }
         if let allowedMethods { fields[.allow] = allowedMethods }
+        if let challenge { fields[.wwwAuthenticate] = challenge }
         return fields
     }
 

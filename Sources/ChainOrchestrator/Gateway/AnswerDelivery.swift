@@ -83,7 +83,10 @@ struct AnswerDelivery: Sendable {
         for await event in stream.events {
             if client.isGone { break }
             hasEnded = event.isLast
-            if let result = try await handle(event) { return result }
+            if let result = try await handle(event) {
+                if !hasEnded { stream.complete() }
+                return result
+            }
         }
         if client.isGone { throw GenerationFailure.cancelled }
         throw Task.isCancelled

@@ -1,7 +1,13 @@
+import ChainSecurity
+import CoreMetrics
 import Hummingbird
 import HummingbirdCore
 import Logging
 import NIOCore
+
+#if TLS
+    import HummingbirdTLS
+#endif
 
 #if canImport(FoundationEssentials)
     import FoundationEssentials
@@ -20,16 +26,35 @@ package struct Gateway: Sendable {
     private let configuration: GatewayConfiguration
     private let logger: Logger
 
-    /// - Parameter now: seconds since 1970, for the answers' `created`.
+    /// The service as it is measured: what goes through it is counted like the requests that come by HTTP.
+    package let service: any GenerationService
+    private let observer: PoolObserver
+
+    /// - Parameters:
+    ///   - registry: what `/metrics` shows.
+    ///   - factory: where measurements go; `nil` takes the registry. Whoever bootstraps swift-metrics with several
+    ///     backends, the registry among them, gives `MetricsSystem.factory`.
+    ///   - now: seconds since 1970, for the answers' `created`.
     package init(
         service: any GenerationService, configuration: GatewayConfiguration, logger: Logger,
+        registry: PrometheusRegistry = PrometheusRegistry(), factory: (any MetricsFactory)? = nil,
         now: @escaping @Sendable () -> Int = { Int(Date().timeIntervalSince1970) }
     ) {
         self.configuration = configuration
         self.logger = logger
+        let card = service.modelCard
+        let metrics = ServiceMetrics(
+            modelName: card.id, engine: card.isEmulated ? "emulated" : "ggml", factory: factory ?? registry)
+        let recent = RecentResponses()
+        let observed = ObservedService(base: service, metrics: metrics, recent: recent)
+        let observer = PoolObserver(service: observed, metrics: metrics, recent: recent)
+        self.service = observed
+        self.observer = observer
         responder = GatewayResponder(
-            service: service, configuration: configuration,
-            registry: RequestRegistry(limit: configuration.requestLimit), now: now)
+            service: observed, configuration: configuration,
+            registry: RequestRegistry(limit: configuration.requestLimit),
+            access: AccessControl(keys: configuration.keys, metrics: metrics),
+            sight: SightResponder(registry: registry, observer: observer), logger: logger, now: now)
     }
 
     /// Generation requests that are not answered to the end.
@@ -44,9 +69,14 @@ package struct Gateway: Sendable {
     package func run(onReady: @escaping @Sendable (_ port: Int) -> Void = { _ in }) async throws {
         let configuration = configuration
         let logger = logger
+        if configuration.tls == nil {
+            try Loopback.require(configuration.host, unless: configuration.allowsPlainText)
+        }
+        let watching = Task { [observer] in await observer.run() }
+        defer { watching.cancel() }
         let application = Application(
             responder: responder,
-            server: .http1(configuration: channelConfiguration),
+            server: try serverBuilder(),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.host, port: configuration.port),
                 availableConnectionsDelegate: .maximum(
@@ -74,13 +104,26 @@ package struct Gateway: Sendable {
         }
     }
 
+    private func serverBuilder() throws -> HTTPServerBuilder {
+        guard let files = configuration.tls else { return .http1(configuration: channelConfiguration) }
+        #if TLS
+            return try .tls(
+                .http1(configuration: channelConfiguration),
+                tlsConfiguration: try TLSFiles.serverConfiguration(files, offering: ["http/1.1"]))
+        #else
+            _ = files
+            throw SecurityError.withoutTLS
+        #endif
+    }
+
     private var channelConfiguration: HTTP1Channel.Configuration {
         let configuration = configuration
         return HTTP1Channel.Configuration(
             additionalChannelHandlers: [
+                BadRequestAnswer(),
                 ConnectionGuard(
                     bodyTimeout: TimeAmount(configuration.bodyTimeout),
-                    writeTimeout: TimeAmount(configuration.writeTimeout), bodyLimit: configuration.bodyLimit)
+                    writeTimeout: TimeAmount(configuration.writeTimeout), bodyLimit: configuration.bodyLimit),
             ],
             idleTimeout: TimeAmount(configuration.idleTimeout),
             httpDecoderConfiguration: .init(

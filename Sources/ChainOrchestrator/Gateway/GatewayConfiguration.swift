@@ -1,6 +1,8 @@
+import ChainSecurity
+
 /// Where the gateway listens and the bounds it keeps. Every bound has a name and a default.
 package struct GatewayConfiguration: Sendable {
-    /// Address or name to listen on. Anything but a loopback address is open to the network, in plain text.
+    /// Address or name to listen on. Anything but a loopback address needs `tls`, or `allowsPlainText`.
     package var host = "127.0.0.1"
     /// 0 takes any free port; `Gateway.run` tells which.
     package var port = 8000
@@ -22,6 +24,14 @@ package struct GatewayConfiguration: Sendable {
     package var writeTimeout: Swift.Duration = .seconds(30)
     /// A stream that has had nothing to say for this long says `: ping`.
     package var pingInterval: Swift.Duration = .seconds(5)
+    /// Who may come in; `nil` lets everybody in.
+    package var keys: KeyRing?
+    /// Certificate and key to serve HTTPS with; `nil` serves plain HTTP.
+    package var tls: TLSFiles?
+    /// Plain HTTP beyond loopback was asked for aloud.
+    package var allowsPlainText = false
+    /// Prompts and request identifiers are logged.
+    package var logsPrompts = false
 
     package init(host: String = "127.0.0.1", port: Int = 8000) {
         self.host = host

@@ -1,3 +1,4 @@
+import ChainSecurity
 import HTTPTypes
 import Hummingbird
 import NIOCore
@@ -5,15 +6,18 @@ import NIOCore
 /// The routes that generate text, and those that turn text into tokens and back.
 extension GatewayResponder {
     func generate(
-        _ shape: AnswerShape, _ request: Request, _ requestID: String, _ channel: any Channel
+        _ shape: AnswerShape, _ request: Request, _ requestID: String, _ channel: any Channel,
+        _ client: String?
     ) async throws -> Response {
         let body = try await body(of: request)
         var (generation, options) = try GenerationRequestReader.read(body, shape: shape, requestID: requestID)
         generation.presentation = AnswerPresentation(shape: shape, options: options, created: now())
+        generation.client = client ?? ""
         try readLimits(of: request, channel, into: &generation)
         try checkModel(generation.model)
-        let entry = try enter(requestID)
-        let stream = try await submit(generation)
+        let entry = try enter(requestID, try access.enter(client))
+        logPrompt(of: generation)
+        let stream = try await Self.withTraceContext(of: request) { try await submit(generation) }
         let delivery = AnswerDelivery(
             stream: stream,
             writer: AnswerWriter(
@@ -24,9 +28,9 @@ extension GatewayResponder {
         return options.isStreamed ? streamed(delivery) : try await whole(delivery)
     }
 
-    private func enter(_ requestID: String) throws -> RequestRegistry.Entry {
+    private func enter(_ requestID: String, _ place: KeyRing.Place?) throws -> RequestRegistry.Entry {
         do {
-            return try registry.enter(requestID)
+            return try registry.enter(requestID, place)
         } catch .duplicate {
             throw APIError.requestIDInUse(requestID)
         } catch .full {

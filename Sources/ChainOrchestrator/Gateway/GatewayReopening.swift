@@ -33,18 +33,20 @@ extension GatewayResponder {
     }
 
     /// `GET /v1/requests/{id}/stream`: the answer of a request that was cut off, from an event on.
-    func reopen(_ id: String, _ request: Request, _ channel: any Channel) async throws -> Response {
+    func reopen(
+        _ id: String, _ request: Request, _ channel: any Channel, _ client: String?
+    ) async throws -> Response {
         var id = id
         for prefix in ["chatcmpl-", "cmpl-"] where id.hasPrefix(prefix) { id.removeFirst(prefix.count) }
         let from = try firstEvent(of: request)
         let entry: RequestRegistry.Entry
-        do { entry = try registry.enter(id) } catch .duplicate {
+        do { entry = try registry.enter(id, try access.enter(client)) } catch .duplicate {
             throw APIError(ReopeningRefusal.inFlight, requestID: id)
         } catch .full {
             throw GenerationRefusal.overloaded(retryAfter: 1, reason: "too-many-requests")
         }
         let reopened: ReopenedRequest
-        do { reopened = try await service.reopen(requestID: id) } catch {
+        do { reopened = try await service.reopen(requestID: id, of: client) } catch {
             throw APIError(error, requestID: id)
         }
         guard var presentation = reopened.request.presentation else {

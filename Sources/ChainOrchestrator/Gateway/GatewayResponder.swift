@@ -1,5 +1,7 @@
+import ChainSecurity
 import HTTPTypes
 import Hummingbird
+import Logging
 import NIOCore
 
 /// What the gateway needs of a request's surroundings: the connection it came over.
@@ -20,6 +22,9 @@ struct GatewayResponder: HTTPResponder {
     let service: any GenerationService
     let configuration: GatewayConfiguration
     let registry: RequestRegistry
+    let access: AccessControl
+    let sight: SightResponder
+    let logger: Logger
     /// Seconds since 1970, for `created`.
     let now: @Sendable () -> Int
 
@@ -30,6 +35,17 @@ struct GatewayResponder: HTTPResponder {
         case cancel(String)
         case reopen(String)
         case restart
+        case sight(SightResponder.Route)
+
+        /// The right that a key needs for it; `nil` where none is asked for.
+        var right: KeyFile.Right? {
+            switch self {
+            case .health, .ready: nil
+            case .status, .sight: .observe
+            case .models, .model, .chat, .completion, .tokenize, .detokenize, .cancel, .reopen: .generate
+            case .restart: .operate
+            }
+        }
     }
 
     @Sendable func respond(to request: Request, context: GatewayContext) async throws -> Response {
@@ -61,6 +77,7 @@ struct GatewayResponder: HTTPResponder {
         var response = response
         response.headers[.requestID] = requestID
         if service.modelCard.isEmulated { response.headers[.engine] = "emulated" }
+        access.metrics.responded(response.status.code).increment()
         return response
     }
 
@@ -70,6 +87,9 @@ struct GatewayResponder: HTTPResponder {
         to request: Request, requestID: String, channel: any Channel
     ) async throws -> Response {
         let (route, method) = try route(of: request)
+        let client = try route.right.flatMap { right throws(APIError) in
+            try access.admit(request, for: right)
+        }
         guard request.method == method || (request.method == .head && method == .get) else {
             throw APIError.wrongMethod(request.method.rawValue, allowed: method.rawValue)
         }
@@ -87,18 +107,20 @@ struct GatewayResponder: HTTPResponder {
         case .model(let id):
             guard id == service.modelCard.id else { throw GenerationRefusal.unknownModel(id) }
             return Self.json(writeModelCard)
-        case .chat: return try await generate(.chat, request, requestID, channel)
-        case .completion: return try await generate(.completion, request, requestID, channel)
+        case .chat: return try await generate(.chat, request, requestID, channel, client)
+        case .completion: return try await generate(.completion, request, requestID, channel, client)
         case .tokenize: return try tokenize(try await body(of: request))
         case .detokenize: return try detokenize(try await body(of: request))
-        case .cancel(let id): return try await cancel(id)
-        case .reopen(let id): return try await reopen(id, request, channel)
+        case .cancel(let id): return try await cancel(id, for: client)
+        case .reopen(let id): return try await reopen(id, request, channel, client)
         case .restart: return try await restart(request, channel)
+        case .sight(let route): return try await sight.respond(route, channel: channel)
         }
     }
 
     private func route(of request: Request) throws -> (Route, HTTPRequest.Method) {
         let path = request.uri.path
+        if let route = SightResponder.route(path) { return (.sight(route), .get) }
         let segments = path.split(separator: "/").map { Self.percentDecoded($0) }
         switch segments.first {
         case "health" where segments.count == 1: return (.health, .get)
@@ -249,13 +271,17 @@ struct GatewayResponder: HTTPResponder {
         if card.isEmulated { writer.field("emulated", true) }
     }
 
-    /// - Parameter id: a request's identifier, or the `id` of its answer.
-    private func cancel(_ id: String) async throws -> Response {
+    /// - Parameters:
+    ///   - id: a request's identifier, or the `id` of its answer.
+    ///   - client: who asks; a client gives up no other's requests.
+    private func cancel(_ id: String, for client: String?) async throws -> Response {
         var candidates = [id]
         for prefix in ["chatcmpl-", "cmpl-"] where id.hasPrefix(prefix) {
             candidates.append(String(id.dropFirst(prefix.count)))
         }
-        for candidate in candidates where await service.cancel(requestID: candidate) {
+        for candidate in candidates {
+            if let client, !registry.holds(candidate, of: client) { continue }
+            guard await service.cancel(requestID: candidate) else { continue }
             return Self.json { writer in
                 writer.field("id", candidate)
                 writer.field("object", "request")

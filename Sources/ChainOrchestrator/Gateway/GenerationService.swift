@@ -35,9 +35,16 @@ package protocol GenerationService: Sendable {
     /// A snapshot of what is running.
     func status() async -> PoolStatus
 
+    /// As `status`, from what is known already: asks no server. For looking every second.
+    func glance() async -> PoolStatus
+
+    /// What the plan in service predicts; `nil` when there is no plan.
+    func outlook() async -> PoolOutlook?
+
     /// Goes on with a request that an earlier life of the service accepted, or gives its finished answer again.
+    /// - Parameter client: who asks; requests of others are unknown to them. `nil` when nobody is told apart.
     /// - Throws: `ReopeningRefusal`.
-    func reopen(requestID: String) async throws(ReopeningRefusal) -> ReopenedRequest
+    func reopen(requestID: String, of client: String?) async throws(ReopeningRefusal) -> ReopenedRequest
 
     /// Restarts block servers one after another; returns when that is over. `names` empty: all of the plan.
     /// - Throws: `GenerationRefusal.invalid` when there is no such server.
@@ -70,7 +77,10 @@ package struct RestartOutcome: Hashable, Sendable {
 }
 
 extension GenerationService {
-    package func reopen(requestID: String) async throws(ReopeningRefusal) -> ReopenedRequest { throw .unknown }
+    package func glance() async -> PoolStatus { await status() }
+    package func outlook() async -> PoolOutlook? { nil }
+
+    package func reopen(requestID: String, of client: String?) async throws(ReopeningRefusal) -> ReopenedRequest { throw .unknown }
 
     package func restart(servers names: [String]) async throws(GenerationRefusal) -> RestartOutcome {
         throw .invalid(message: "this service has no block servers", parameter: nil, code: nil)

@@ -12,7 +12,8 @@ package struct GenerationStream: Sendable {
     package let promptTokens: Int
     package let events: AsyncStream<GenerationEvent>
     private let onCancel: @Sendable () -> Void
-    private let continuation: AsyncStream<GenerationEvent>.Continuation
+    private let onCompletion: @Sendable () -> Void
+    private let finish: @Sendable () -> Void
 
     /// Makes a stream and the continuation that feeds it: yield the events, then call `finish()`.
     ///
@@ -27,25 +28,36 @@ package struct GenerationStream: Sendable {
             if case .cancelled = termination { onCancel() }
         }
         let stream = GenerationStream(
-            promptTokens: promptTokens, events: events, onCancel: onCancel, continuation: continuation)
+            promptTokens: promptTokens, events: events, onCancel: onCancel, onCompletion: {},
+            finish: { continuation.finish() })
         return (stream, continuation)
     }
 
-    private init(
+    /// - Parameters:
+    ///   - onCompletion: told when the client has all it wanted although the job goes on.
+    ///   - finish: ends `events`.
+    init(
         promptTokens: Int, events: AsyncStream<GenerationEvent>, onCancel: @escaping @Sendable () -> Void,
-        continuation: AsyncStream<GenerationEvent>.Continuation
+        onCompletion: @escaping @Sendable () -> Void, finish: @escaping @Sendable () -> Void
     ) {
         self.promptTokens = promptTokens
         self.events = events
         self.onCancel = onCancel
-        self.continuation = continuation
+        self.onCompletion = onCompletion
+        self.finish = finish
     }
 
     /// Gives the job up and ends the stream at once, whatever the service does. Harmless when the job has
     /// ended, or has been given up, before.
     package func cancel() {
         onCancel()
-        continuation.finish()
+        finish()
+    }
+
+    /// As `cancel()`, for a job whose client has its whole answer: a stop sequence was found in the text.
+    package func complete() {
+        onCompletion()
+        cancel()
     }
 }
 

@@ -1,6 +1,6 @@
 /// What is running, as `/status` and `chainserve status --json` print it.
 package struct PoolStatus: Hashable, Sendable, Codable {
-    package enum ServerState: String, Hashable, Sendable, Codable {
+    package enum ServerState: String, Hashable, Sendable, Codable, CaseIterable {
         case starting, loading, ready, suspect, draining, lost
     }
 

@@ -1,5 +1,6 @@
 import ChainEngine
 import ChainModel
+import ChainSecurity
 import ChainWire
 import Logging
 import NIOCore
@@ -84,7 +85,7 @@ final class LinkHandler: ChannelInboundHandler {
                 close(with: .malformed(error.description))
             }
         } else {
-            close(with: .closed("\(error)"))
+            close(with: .closed(ConnectionProblem.text(error)))
         }
     }
 

@@ -1,5 +1,6 @@
 import ChainEngine
 import ChainModel
+import ChainSecurity
 import ChainWire
 import Foundation
 import Logging
@@ -66,12 +67,14 @@ package final class NodeLink: Sendable {
     }
 
     /// Connects and is introduced.
-    /// - Parameter name: the orchestrator's, for the server's log.
+    /// - Parameters:
+    ///   - name: the orchestrator's, for the server's log.
+    ///   - protection: how both make sure of each other.
     /// - Throws: `LinkError.unreachable`, `.versionMismatch`, `.refused` when another orchestrator holds the
     ///   server, `.timedOut`, `.malformed` when something else answers there.
     package static func connect(
         host: String, port: Int, name: String = "orchestrator", on group: any EventLoopGroup,
-        timeouts: LinkTimeouts = LinkTimeouts(), logger: Logger
+        timeouts: LinkTimeouts = LinkTimeouts(), protection: LinkProtection = .none, logger: Logger
     ) async throws -> NodeLink {
         let connection: Connection
         do {
@@ -91,6 +94,7 @@ package final class NodeLink: Sendable {
                         channel.closeFuture.assumeIsolated().whenComplete { _ in
                             handler.close(with: .unreachable("the connection failed"))
                         }
+                        try protection.install(on: channel, host: host)
                         try channel.pipeline.syncOperations.addHandlers([FrameChannelHandler(), handler])
                         return Connection(
                             channel: channel, handler: NIOLoopBound(handler, eventLoop: channel.eventLoop),

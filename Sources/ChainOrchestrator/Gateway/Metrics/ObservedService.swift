@@ -1,0 +1,101 @@
+import CoreMetrics
+import Tracing
+
+/// A generation service whose requests are measured on their way through. Everything else is the service's own.
+struct ObservedService: GenerationService {
+    let base: any GenerationService
+    let metrics: ServiceMetrics
+    let recent: RecentResponses
+
+    var modelCard: ModelCard { base.modelCard }
+    func readiness() async -> Readiness { await base.readiness() }
+    func cancel(requestID: String) async -> Bool { await base.cancel(requestID: requestID) }
+    func tokenize(_ text: String, addSpecial: Bool) throws -> [Int32] {
+        try base.tokenize(text, addSpecial: addSpecial)
+    }
+    func tokenize(_ messages: [ChatMessage]) throws -> [Int32] { try base.tokenize(messages) }
+    func detokenize(_ tokens: [Int32]) throws -> String { try base.detokenize(tokens) }
+    func status() async -> PoolStatus { await base.status() }
+    func glance() async -> PoolStatus { await base.glance() }
+    func outlook() async -> PoolOutlook? { await base.outlook() }
+    func restart(servers names: [String]) async throws(GenerationRefusal) -> RestartOutcome {
+        try await base.restart(servers: names)
+    }
+
+    /// What was answered before the service was cut off is not measured again.
+    func reopen(requestID: String, of client: String?) async throws(ReopeningRefusal) -> ReopenedRequest {
+        try await base.reopen(requestID: requestID, of: client)
+    }
+
+    func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
+        let arrival = ContinuousClock.now
+        metrics.arrivals.increment()
+        recent.arrived()
+        let operation = request.input.operationName
+        let stream: GenerationStream
+        do {
+            stream = try await base.submit(request)
+        } catch {
+            metrics.refused(error.reasonWord).increment()
+            if error.isForCapacity { recent.refused() }
+            throw error
+        }
+        let span = startSpan("\(operation) \(request.model)", ofKind: .server)
+        span.attributes["gen_ai.operation.name"] = operation
+        span.attributes["gen_ai.provider.name"] = "chainserve"
+        span.attributes["gen_ai.request.model"] = request.model
+        let observation = RequestObservation(
+            metrics: metrics, recent: recent, operation: operation, promptTokens: stream.promptTokens,
+            at: arrival, span: span)
+        return stream.observed(by: observation)
+    }
+}
+
+extension GenerationStream {
+    /// The same stream, told to `observation` as it is read.
+    func observed(by observation: RequestObservation) -> GenerationStream {
+        let original = self
+        return GenerationStream(
+            promptTokens: promptTokens,
+            events: AsyncStream {
+                // Iterators of an `AsyncStream` hold no place of their own in it.
+                var iterator = original.events.makeAsyncIterator()
+                let event = await iterator.next()
+                if let event { observation.note(event, at: .now) }
+                return event
+            },
+            onCancel: {
+                observation.abandoned(at: .now)
+                original.cancel()
+            },
+            onCompletion: { observation.completed(at: .now) }, finish: {})
+    }
+}
+
+extension GenerationInput {
+    /// OpenTelemetry's `gen_ai.operation.name`.
+    var operationName: String {
+        if case .chat = self { "chat" } else { "text_completion" }
+    }
+}
+
+extension GenerationRefusal {
+    /// For a metric's label: always one of a few words of the service's own.
+    var reasonWord: String {
+        switch self {
+        case .invalid: "invalid"
+        case .unknownModel: "unknown-model"
+        case .promptTooLong: "prompt-too-long"
+        case .overloaded(_, let reason, _), .unavailable(_, let reason): reason
+        case .internal: "internal"
+        }
+    }
+
+    /// The pool, not the request, is the reason.
+    var isForCapacity: Bool {
+        switch self {
+        case .overloaded, .unavailable: true
+        case .invalid, .unknownModel, .promptTooLong, .internal: false
+        }
+    }
+}
