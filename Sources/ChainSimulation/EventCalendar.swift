@@ -5,20 +5,27 @@
 /// first event leaves a hole that the next entry fills, as most completions start another job.
 /// All operations are O(log n); memory grows to the most events held at once and then stays.
 package struct EventCalendar: ~Copyable {
-    /// Payloads must lie below this.
+    /// Payloads must lie below this; times must not be negative.
     package static let payloadLimit: UInt64 = 1 << 24
 
+    /// One number that orders the entries, so that comparing two takes no branch: the time, then the entry's
+    /// number, then its payload in the lowest 24 bits.
     private struct Entry: BitwiseCopyable {
-        var time: Int64
-        /// Number of the entry, then its payload in the lowest 24 bits: entries compare as one number.
-        var tag: UInt64
+        var key: UInt128
 
-        static let never = Entry(time: .max, tag: .max)
+        static let never = Entry(key: UInt128(Int64.max) << 64 | UInt128(UInt64.max))
 
         @inline(__always)
-        static func precedes(_ left: Entry, _ right: Entry) -> Bool {
-            left.time < right.time || (left.time == right.time && left.tag < right.tag)
-        }
+        init(time: Int64, tag: UInt64) { key = UInt128(UInt64(bitPattern: time)) << 64 | UInt128(tag) }
+
+        @inline(__always)
+        private init(key: UInt128) { self.key = key }
+
+        var time: Int64 { @inline(__always) get { Int64(truncatingIfNeeded: key >> 64) } }
+        var tag: UInt64 { @inline(__always) get { UInt64(truncatingIfNeeded: key) } }
+
+        @inline(__always)
+        static func precedes(_ left: Entry, _ right: Entry) -> Bool { left.key < right.key }
     }
 
     /// Entries, then at least four that never come.
@@ -93,8 +100,8 @@ package struct EventCalendar: ~Copyable {
             let child = position &* 4 &+ 1
             guard child < filled else { break }
             // The earlier of each pair, then of the two.
-            let left = Entry.precedes(heap[child &+ 1], heap[child]) ? child &+ 1 : child
-            let right = Entry.precedes(heap[child &+ 3], heap[child &+ 2]) ? child &+ 3 : child &+ 2
+            let left = child &+ (Entry.precedes(heap[child &+ 1], heap[child]) ? 1 : 0)
+            let right = child &+ (Entry.precedes(heap[child &+ 3], heap[child &+ 2]) ? 3 : 2)
             let least = Entry.precedes(heap[right], heap[left]) ? right : left
             let leastEntry = heap[least]
             guard Entry.precedes(leastEntry, entry) else { break }
