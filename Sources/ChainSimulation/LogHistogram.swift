@@ -99,4 +99,13 @@ struct HistogramCounter: ~Copyable {
         sum += value
         squares += value * value
     }
+
+    /// Adds a duration several times.
+    mutating func add(_ nanoseconds: Int64, times: Int) {
+        counts[LogHistogram.bucket(nanoseconds)] &+= UInt64(times)
+        largest = max(largest, nanoseconds)
+        let value = Double(nanoseconds)
+        sum += value * Double(times)
+        squares += value * value * Double(times)
+    }
 }

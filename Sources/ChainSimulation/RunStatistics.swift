@@ -29,6 +29,7 @@ struct RunStatistics: ~Copyable {
     private var service = HistogramCounter()
     private var firstToken = HistogramCounter()
     private var interToken = HistogramCounter()
+    private var tokenGaps = HistogramCounter()
     private var completedCount = 0
     private var failedCount = 0
     private var refusedCount = 0
@@ -214,7 +215,11 @@ struct RunStatistics: ~Copyable {
         firstToken.add(token - record.arrival)
         inputTokens += Int(record.inputTokens)
         outputTokens += Int(record.outputTokens)
-        if record.outputTokens > 1 { interToken.add((time - token) / Int64(record.outputTokens - 1)) }
+        if record.outputTokens > 1 {
+            let gaps = Int(record.outputTokens) - 1
+            interToken.add((time - token) / Int64(gaps))
+            tokenGaps.add((time - token) / Int64(gaps), times: gaps)
+        }
     }
 
     private mutating func save(_ record: SimulatedJob, at time: Int64, firstToken: Int64) {
@@ -325,6 +330,7 @@ struct RunStatistics: ~Copyable {
         let times = TimeHistograms(self)
         let estimates = estimates(times)
         let interToken = LogHistogram(interToken)
+        let tokenGaps = LogHistogram(tokenGaps)
         let span = Double(window.end - window.start)
         let chains = zip(simulation.system.chains, window.busyAtEnd).enumerated().map { chain, pair in
             ChainUse(
@@ -346,6 +352,9 @@ struct RunStatistics: ~Copyable {
             interToken: hasTokens
                 ? TimeSummary(
                     estimate: Estimate(mean: interToken.mean, halfWidth: nil), histogram: interToken) : nil,
+            tokenGaps: hasTokens
+                ? TimeSummary(
+                    estimate: Estimate(mean: tokenGaps.mean, halfWidth: nil), histogram: tokenGaps) : nil,
             waitProbability: estimates.waitProbability, degrees: estimates.degrees,
             inputTokens: inputTokens, outputTokens: outputTokens, chains: chains,
             servers: simulation.system.serverUse(chains), meanJobs: meanJobs,

@@ -68,6 +68,8 @@ package struct SimulationResult: Sendable {
     /// With sizes in tokens: time to first token, and mean time between tokens of requests of two or more.
     package var firstToken: TimeSummary?
     package var interToken: TimeSummary?
+    /// Time between tokens, each gap counted once; those of a request are equal in the model.
+    package var tokenGaps: TimeSummary?
     /// Share of the jobs that waited at all.
     package var waitProbability: Estimate
     /// Degrees of freedom of the intervals.
