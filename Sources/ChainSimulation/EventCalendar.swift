@@ -8,28 +8,8 @@ package struct EventCalendar: ~Copyable {
     /// Payloads must lie below this; times must not be negative.
     package static let payloadLimit: UInt64 = 1 << 24
 
-    /// One number that orders the entries, so that comparing two takes no branch: the time, then the entry's
-    /// number, then its payload in the lowest 24 bits.
-    private struct Entry: BitwiseCopyable {
-        var key: UInt128
-
-        static let never = Entry(key: UInt128(Int64.max) << 64 | UInt128(UInt64.max))
-
-        @inline(__always)
-        init(time: Int64, tag: UInt64) { key = UInt128(UInt64(bitPattern: time)) << 64 | UInt128(tag) }
-
-        @inline(__always)
-        private init(key: UInt128) { self.key = key }
-
-        var time: Int64 { @inline(__always) get { Int64(truncatingIfNeeded: key >> 64) } }
-        var tag: UInt64 { @inline(__always) get { UInt64(truncatingIfNeeded: key) } }
-
-        @inline(__always)
-        static func precedes(_ left: Entry, _ right: Entry) -> Bool { left.key < right.key }
-    }
-
     /// Entries, then at least four that never come.
-    private var heap = OwnedBuffer(repeating: Entry.never, count: 64)
+    private var heap = OwnedBuffer(repeating: CalendarEntry.never, count: 64)
     private var filled = 0
     private var hasHole = false
     private var nextNumber: UInt64 = 1
@@ -53,7 +33,7 @@ package struct EventCalendar: ~Copyable {
     package mutating func insert(at time: Int64, payload: UInt64) -> UInt64 {
         let number = nextNumber
         nextNumber &+= 1
-        let entry = Entry(time: time, tag: number << 24 | payload)
+        let entry = CalendarEntry(time: time, tag: number << 24 | payload)
         if hasHole {
             hasHole = false
             sink(entry)
@@ -80,13 +60,13 @@ package struct EventCalendar: ~Copyable {
         if filled > 0 { sink(last) }
     }
 
-    private mutating func rise(_ entry: Entry) {
+    private mutating func rise(_ entry: CalendarEntry) {
         if filled + 5 > heap.count { heap = heap.grown(to: heap.count * 2, filledWith: .never) }
         var position = filled
         filled &+= 1
         while position > 0 {
             let parent = (position &- 1) >> 2
-            guard Entry.precedes(entry, heap[parent]) else { break }
+            guard CalendarEntry.precedes(entry, heap[parent]) else { break }
             heap[position] = heap[parent]
             position = parent
         }
@@ -94,20 +74,40 @@ package struct EventCalendar: ~Copyable {
     }
 
     /// Puts an entry in the place of the root.
-    private mutating func sink(_ entry: Entry) {
+    private mutating func sink(_ entry: CalendarEntry) {
         var position = 0
         while true {
             let child = position &* 4 &+ 1
             guard child < filled else { break }
             // The earlier of each pair, then of the two.
-            let left = child &+ (Entry.precedes(heap[child &+ 1], heap[child]) ? 1 : 0)
-            let right = child &+ (Entry.precedes(heap[child &+ 3], heap[child &+ 2]) ? 3 : 2)
-            let least = Entry.precedes(heap[right], heap[left]) ? right : left
+            let left = child &+ (CalendarEntry.precedes(heap[child &+ 1], heap[child]) ? 1 : 0)
+            let right = child &+ (CalendarEntry.precedes(heap[child &+ 3], heap[child &+ 2]) ? 3 : 2)
+            let least = CalendarEntry.precedes(heap[right], heap[left]) ? right : left
             let leastEntry = heap[least]
-            guard Entry.precedes(leastEntry, entry) else { break }
+            guard CalendarEntry.precedes(leastEntry, entry) else { break }
             heap[position] = leastEntry
             position = least
         }
         heap[position] = entry
     }
+}
+
+/// One number that orders the entries, so that comparing two takes no branch: the time, then the entry's
+/// number, then its payload in the lowest 24 bits.
+struct CalendarEntry: BitwiseCopyable, Sendable {
+    var key: UInt128
+
+    static let never = CalendarEntry(key: UInt128(Int64.max) << 64 | UInt128(UInt64.max))
+
+    @inline(__always)
+    init(time: Int64, tag: UInt64) { key = UInt128(UInt64(bitPattern: time)) << 64 | UInt128(tag) }
+
+    @inline(__always)
+    private init(key: UInt128) { self.key = key }
+
+    var time: Int64 { @inline(__always) get { Int64(truncatingIfNeeded: key >> 64) } }
+    var tag: UInt64 { @inline(__always) get { UInt64(truncatingIfNeeded: key) } }
+
+    @inline(__always)
+    static func precedes(_ left: CalendarEntry, _ right: CalendarEntry) -> Bool { left.key < right.key }
 }

@@ -4,7 +4,7 @@ import ChainModel
 /// request is to be kept.
 struct RunStatistics: ~Copyable {
     /// A job that ended before it was known whether it counts.
-    private struct EarlyJob {
+    struct EarlyJob {
         var record: SimulatedJob
         var job: UInt64
         var end: Int64
@@ -40,7 +40,7 @@ struct RunStatistics: ~Copyable {
     private var requests: [RequestRecord] = []
     private var precisionMet: Bool?
 
-    private struct ChainTally: BitwiseCopyable {
+    struct ChainTally: BitwiseCopyable {
         /// Jobs that run now.
         var running = 0
         /// Time that slots were taken in the window by jobs that left, nanoseconds.
@@ -65,7 +65,7 @@ struct RunStatistics: ~Copyable {
     /// From the first counted arrival to the last.
     private var window = Window()
 
-    private struct Window {
+    struct Window {
         var start: Int64 = 0
         var end: Int64 = 0
         /// Integral of the number of jobs since the start, nanoseconds.
