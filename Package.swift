@@ -36,6 +36,13 @@ let package = Package(
             name: "ChainPlanning",
             dependencies: ["ChainModel", .product(name: "RealModule", package: "swift-numerics")]),
         .target(name: "ChainDispatch", dependencies: ["ChainModel"]),
+        // The simulator: drives the dispatcher that serves.
+        .target(
+            name: "ChainSimulation",
+            dependencies: [
+                "ChainModel", "ChainPlanning", "ChainDispatch",
+                .product(name: "RealModule", package: "swift-numerics"),
+            ]),
         // Optimal references. HiGHS is loaded when it is needed; nothing is linked.
         .target(name: "ChainOptimum", dependencies: ["ChainModel", "ChainPlanning"]),
         .target(name: "ChainFormats", dependencies: ["ChainModel", .product(name: "Yams", package: "Yams")]),
@@ -74,7 +81,8 @@ let package = Package(
         .executableTarget(
             name: "chainserve",
             dependencies: [
-                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator",
+                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainSimulation", "ChainNode",
+                "ChainOrchestrator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -88,6 +96,8 @@ let package = Package(
         .testTarget(name: "ChainFormatsTests", dependencies: ["ChainFormats", "ChainPlanning"]),
         .testTarget(name: "ChainPlanningTests", dependencies: ["ChainPlanning", "ChainFormats"]),
         .testTarget(name: "ChainOptimumTests", dependencies: ["ChainOptimum", "ChainFormats"]),
+        .testTarget(
+            name: "ChainSimulationTests", dependencies: ["ChainSimulation", "ChainFormats", "ChainPlanning"]),
         .testTarget(name: "ChainDispatchTests", dependencies: ["ChainDispatch"]),
         .testTarget(name: "ChainEngineTests", dependencies: ["ChainEngine"]),
         .testTarget(
