@@ -49,6 +49,8 @@ package struct Chart: Sendable {
         case boxes
         /// Lines without points: distribution functions.
         case curves
+        /// One row for each value of the vertical axis, points side by side, with whiskers.
+        case rows
     }
 
     package var name: String
@@ -91,6 +93,11 @@ package struct Chart: Sendable {
         return max(1, Table(rows).values(panels.column).count)
     }
 
+    private var height: Int {
+        if case .rows = mark { return 30 * max(1, Table(rows).values(vertical.column).count) }
+        return panelCount > 2 ? 220 : 260
+    }
+
     private var specification: JSONText {
         let width = panelCount == 1 ? 460 : panelCount == 2 ? 290 : 220
         var entries: [(key: String, value: JSONText)] = [
@@ -99,7 +106,7 @@ package struct Chart: Sendable {
             ("data", .object([("values", .list(rows.map(Self.datum)))])),
         ]
         let unit: [(key: String, value: JSONText)] = [
-            ("width", .integer(width)), ("height", .integer(panelCount > 2 ? 220 : 260)),
+            ("width", .integer(width)), ("height", .integer(height)),
             ("layer", .list(layers)),
         ]
         if let panels {
@@ -140,6 +147,13 @@ package struct Chart: Sendable {
                 layer([("type", .text("bar")), ("opacity", .number(0.85))]),
                 layer([("type", .text("rule"))], y: "low", y2: "high", dodged: true, coloured: false),
             ]
+        case .rows:
+            return [
+                layer([("type", .text("rule"))], x: "low", x2: "high"),
+                layer(
+                    [("type", .text("point")), ("filled", .bool(true)), ("size", .integer(46))],
+                    shaped: true),
+            ]
         case .boxes:
             return [
                 layer([("type", .text("rule"))], y: "least", y2: "most", dodged: true),
@@ -156,12 +170,13 @@ package struct Chart: Sendable {
     }
 
     private func layer(
-        _ mark: [(key: String, value: JSONText)], y: String? = nil, y2: String? = nil, dodged: Bool = false,
-        dashed: Bool = false, shaped: Bool = false, coloured: Bool = true
+        _ mark: [(key: String, value: JSONText)], x: String? = nil, x2: String? = nil, y: String? = nil,
+        y2: String? = nil, dodged: Bool = false, dashed: Bool = false, shaped: Bool = false, coloured: Bool = true
     ) -> JSONText {
         var encoding: [(key: String, value: JSONText)] = [
-            ("x", channel(horizontal, column: nil)), ("y", channel(vertical, column: y)),
+            ("x", channel(horizontal, column: x)), ("y", channel(vertical, column: y)),
         ]
+        if let x2 { encoding.append(("x2", .object([("field", .text(x2))]))) }
         if let y2 { encoding.append(("y2", .object([("field", .text(y2))]))) }
         if let series {
             let scale: [(key: String, value: JSONText)] = [
@@ -175,8 +190,9 @@ package struct Chart: Sendable {
             if dashed { encoding.append(("strokeDash", .object(field))) }
             if shaped { encoding.append(("shape", .object(field))) }
             if dodged || self.isDodged {
+                let isRows = if case .rows = self.mark { true } else { false }
                 encoding.append(
-                    ("xOffset", .object([("field", .text(series.column)), ("sort", .null)])))
+                    (isRows ? "yOffset" : "xOffset", .object([("field", .text(series.column)), ("sort", .null)])))
             }
         } else if coloured {
             encoding.append(("color", .object([("value", .text(Self.colours[0]))])))
@@ -186,7 +202,7 @@ package struct Chart: Sendable {
 
     private var isDodged: Bool {
         switch mark {
-        case .bars, .boxes: true
+        case .bars, .boxes, .rows: true
         case .lines, .curves: false
         }
     }
