@@ -152,7 +152,8 @@ struct Figure4: Experiment {
                 caption: "Mean response, bounds and surrogate over c, parameters \(setting.title); averages over runs, for "
                     + "those c that give all of them a mean.",
                 mark: .curves, horizontal: ChartAxis("c", "required capacity c (jobs)", fromZero: false),
-                vertical: ChartAxis("seconds", "seconds", fromZero: false), series: ("value", "value"),
+                vertical: ChartAxis("seconds", "mean response, or c·K(c)/λ (s, logarithmic)", scale: .logarithmic),
+                series: ("value", "value"),
                 rows: data
             ).plot
         }

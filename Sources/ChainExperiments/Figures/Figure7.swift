@@ -42,7 +42,7 @@ struct Figure7: Experiment {
 
     func evaluate(_ cell: Cell, _ options: ExperimentOptions) throws -> [Row] {
         let seed = seed(cell, options)
-        let trace = try RequestTrace(options.sources, requests: Self.requests, seed: seed)
+        let trace = try TraceSample(options.sources, requests: Self.requests, seed: seed)
         var rows = [Self.row(trace.gaps, what: "gaps", chain: nil)]
         let pools = try DrawnPools(cell.setting, options, seed: seed)
         var model = PaperModel.llama2x7B(.paper)

@@ -134,17 +134,25 @@ package struct Finding: Hashable, Sendable {
     /// The published claim it is compared with.
     package var claim: String?
     package var verdict: Verdict
+    /// Whether the claim is not the paper's but what this project set out to reach.
+    package var isAim: Bool
 
-    package init(_ statement: String, claim: String? = nil, verdict: Verdict = .own) {
+    package init(
+        _ statement: String, claim: String? = nil, verdict: Verdict = .own, isAim: Bool = false
+    ) {
         self.statement = statement
         self.claim = claim
         self.verdict = verdict
+        self.isAim = isAim
     }
+
+    /// The claim with what it is: `Claimed: …` or `Aim: …`.
+    package var labelledClaim: String? { claim.map { (isAim ? "Aim: " : "Claimed: ") + $0 } }
 
     /// One paragraph.
     package var text: String {
-        guard let claim else { return statement }
-        return "\(statement) Claimed: \(claim). This \(verdict.rawValue) here."
+        guard let labelledClaim else { return statement }
+        return "\(statement) \(labelledClaim). This \(verdict.rawValue) here."
     }
 }
 

@@ -103,7 +103,7 @@ package struct Chart: Sendable {
         var entries: [(key: String, value: JSONText)] = [
             ("$schema", .text("https://vega.github.io/schema/vega-lite/v5.json")),
             ("description", .text(caption)),
-            ("data", .object([("values", .list(rows.map(Self.datum)))])),
+            ("data", .object([("values", .list(rows.map(datum)))])),
         ]
         let unit: [(key: String, value: JSONText)] = [
             ("width", .integer(width)), ("height", .integer(height)),
@@ -126,8 +126,17 @@ package struct Chart: Sendable {
         return .object(entries)
     }
 
-    private static func datum(_ row: Row) -> JSONText {
-        .object(row.fields.map { ($0.name, $0.value.json) })
+    /// Intervals that reach zero or below have no place on a logarithmic axis: they end at a tenth of the value.
+    private func datum(_ row: Row) -> JSONText {
+        let isLog = vertical.scale == .logarithmic
+        let least = isLog ? row.number(vertical.column).map { $0 / 10 } : nil
+        return .object(
+            row.fields.map { field in
+                if field.name == "low", let low = field.value.number, let least, low < least {
+                    return (field.name, .number(least))
+                }
+                return (field.name, field.value.json)
+            })
     }
 
     private var layers: [JSONText] {
@@ -135,10 +144,8 @@ package struct Chart: Sendable {
         case .lines:
             return [
                 layer([("type", .text("rule")), ("opacity", .number(0.7))], y: "low", y2: "high"),
-                layer([("type", .text("line")), ("strokeWidth", .number(1.8))]),
-                layer(
-                    [("type", .text("point")), ("filled", .bool(true)), ("size", .integer(42))],
-                    shaped: true),
+                layer([("type", .text("line")), ("strokeWidth", .number(1.8))], dashed: true, isQuiet: true),
+                layer(Self.point(42), shaped: true),
             ]
         case .curves:
             return [layer([("type", .text("line")), ("strokeWidth", .number(1.8))], dashed: true)]
@@ -150,9 +157,7 @@ package struct Chart: Sendable {
         case .rows:
             return [
                 layer([("type", .text("rule"))], x: "low", x2: "high"),
-                layer(
-                    [("type", .text("point")), ("filled", .bool(true)), ("size", .integer(46))],
-                    shaped: true),
+                layer(Self.point(46), shaped: true),
             ]
         case .boxes:
             return [
@@ -160,18 +165,22 @@ package struct Chart: Sendable {
                 layer(
                     [("type", .text("bar")), ("opacity", .number(0.55))], y: "lower", y2: "upper",
                     dodged: true),
-                layer(
-                    [
-                        ("type", .text("point")), ("filled", .bool(true)), ("size", .integer(36)),
-                        ("shape", .text("diamond")),
-                    ], y: "median", dodged: true),
+                layer(Self.point(64) + [("shape", .text("diamond"))], y: "median", dodged: true),
             ]
         }
     }
 
+    private static func point(_ size: Int) -> [(key: String, value: JSONText)] {
+        [
+            ("type", .text("point")), ("filled", .bool(true)), ("size", .integer(size)),
+            ("opacity", .number(1)),
+        ]
+    }
+
     private func layer(
         _ mark: [(key: String, value: JSONText)], x: String? = nil, x2: String? = nil, y: String? = nil,
-        y2: String? = nil, dodged: Bool = false, dashed: Bool = false, shaped: Bool = false, coloured: Bool = true
+        y2: String? = nil, dodged: Bool = false, dashed: Bool = false, shaped: Bool = false, coloured: Bool = true,
+        isQuiet: Bool = false
     ) -> JSONText {
         var encoding: [(key: String, value: JSONText)] = [
             ("x", channel(horizontal, column: x)), ("y", channel(vertical, column: y)),
@@ -187,8 +196,11 @@ package struct Chart: Sendable {
                 ("title", .text(series.title)),
             ]
             if coloured { encoding.append(("color", .object(field + [("scale", .object(scale))]))) }
-            if dashed { encoding.append(("strokeDash", .object(field))) }
-            if shaped { encoding.append(("shape", .object(field))) }
+            if dashed {
+                encoding.append(("strokeDash", .object(field + (isQuiet ? [("legend", .null)] : []))))
+            }
+            // The colours' legend says what the shapes mean too.
+            if shaped { encoding.append(("shape", .object(field + [("legend", .null)]))) }
             if dodged || self.isDodged {
                 let isRows = if case .rows = self.mark { true } else { false }
                 encoding.append(
@@ -215,11 +227,11 @@ package struct Chart: Sendable {
         ]
         switch axis.scale {
         case .linear: entries.append(("scale", .object([("zero", .bool(axis.fromZero)), ("nice", .bool(true))])))
-        case .logarithmic: entries.append(("scale", .object([("type", .text("log"))])))
+        case .logarithmic: entries.append(("scale", .object([("type", .text("log")), ("nice", .bool(false))])))
         case .ordinal: entries.append(("sort", .null))
         }
         var look: [(key: String, value: JSONText)] = []
-        if axis.scale == .ordinal { look.append(("labelAngle", .integer(0))) }
+        if axis.scale == .ordinal { look += [("labelAngle", .integer(0)), ("labelLimit", .integer(270))] }
         if let format = axis.format { look.append(("format", .text(format))) }
         if !look.isEmpty { entries.append(("axis", .object(look))) }
         return .object(entries)

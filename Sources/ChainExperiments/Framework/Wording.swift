@@ -5,7 +5,9 @@ package enum Wording {
     /// `12.3 %`; more digits below 1 %.
     package static func percent(_ share: Double) -> String {
         let value = share * 100
-        let digits = value.magnitude >= 10 || value == 0 ? 0 : value.magnitude >= 1 ? 1 : 2
+        let size = value.magnitude
+        // 99.97 % is not 100 %.
+        let digits = size > 99 && size < 100 ? 2 : size >= 10 || size == 0 ? 0 : size >= 1 ? 1 : 2
         return String(format: "%.\(digits)f %%", value)
     }
 
@@ -13,9 +15,12 @@ package enum Wording {
     package static func number(_ value: Double) -> String {
         guard value.isFinite else { return "unbounded" }
         let size = value.magnitude
-        if size == 0 || (size >= 100 && size < 1e6) { return String(format: "%.0f", value) }
+        if size < 1e6, value == value.rounded() { return String(format: "%.0f", value) }
+        if size >= 100 && size < 1e6 { return String(format: "%.0f", value) }
         if size >= 1e6 || size < 1e-3 { return String(format: "%.2e", value) }
-        return String(format: "%.\(size >= 10 ? 1 : size >= 1 ? 2 : 3)f", value)
+        var text = String(format: "%.\(size >= 10 ? 1 : size >= 1 ? 2 : 3)f", value)
+        while text.hasSuffix("0") { text.removeLast() }
+        return text.hasSuffix(".") ? String(text.dropLast()) : text
     }
 
     /// `12 % more`, `3 % fewer`: a ratio as a difference.

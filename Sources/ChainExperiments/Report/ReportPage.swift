@@ -64,7 +64,7 @@ package struct ReportPage: Sendable {
                 return "<tr><td class=\"name\"><a href=\"#\(result.experiment.name)\">\(result.experiment.name)</a></td>"
                     + "<td><span class=\"verdict \(mark.style)\">\(mark.text)</span></td>"
                     + "<td>\(Self.escaped(finding.statement))"
-                    + (finding.claim.map { "<br><span class=\"claim\">Claimed: \(Self.escaped($0)).</span>" } ?? "")
+                    + (finding.labelledClaim.map { "<br><span class=\"claim\">\(Self.escaped($0)).</span>" } ?? "")
                     + "</td></tr>"
             }
         }

@@ -3,7 +3,7 @@ import Foundation
 import RealModule
 
 /// Requests of the Azure LLM inference trace, or of a generated one with its statistics.
-struct RequestTrace {
+struct TraceSample {
     /// Between arrivals, seconds.
     var gaps: [Double]
     var tokens: [TokenCounts]
