@@ -15,6 +15,8 @@ struct ReleaseList {
 
     /// Requests that are not over.
     var count: Int { releases.count - first }
+    /// When the first of them ends.
+    var nextTime: Double? { first < releases.count ? releases[first].time : nil }
 
     /// Forgets the requests that end at `now` or before.
     /// - Complexity: O(1) amortised.

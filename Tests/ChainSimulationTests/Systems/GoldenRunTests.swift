@@ -54,6 +54,27 @@ struct GoldenRunTests {
         }
     }
 
+    /// The authors' own system, for the `c` that their program chose: chains, capacities and mean.
+    @Test func proposalAsCoded() throws {
+        let golden = try GoldenRuns.load()
+        for run in golden.cases {
+            let expected = run.proposed_as_coded
+            let pool = run.pool(golden.meta)
+            let system = try #require(ProposalAsCoded(pool, capacity: expected.c))
+            let placement = system.composition.placement
+            #expect(placement.ranges.map { $0?.first ?? 0 } == expected.a, "\(run.file)")
+            #expect(placement.ranges.map { $0?.count ?? 0 } == expected.m, "\(run.file)")
+            let chains = system.composition.chains
+            #expect(chains.map { $0.hops.map(\.server.rawValue) } == expected.chains, "\(run.file)")
+            #expect(chains.map(\.capacity) == expected.capacity, "\(run.file)")
+            #expect(zip(chains, expected.T).allSatisfy { close($0.serviceTimeSeconds, $1 / 1000) })
+            let times = system.run(run.requests).times(run.requests)
+            #expect(close(times.meanResponse, expected.mean / 1000), "\(run.file)")
+            // The choice of `c` is known in outline only; on these it is the program's.
+            #expect(ProposalAsCoded(pool)?.composition.capacityParameter == expected.c, "\(run.file)")
+        }
+    }
+
     private func compare(_ outcomes: [RoutedOutcome], _ expected: GoldenRuns.System, _ file: String) {
         #expect(outcomes.count == expected.paths.count)
         for (number, outcome) in outcomes.enumerated() {
@@ -118,6 +139,16 @@ enum GoldenRuns {
         var mean: Double
     }
 
+    struct Proposal: Decodable {
+        var c: Int
+        var a: [Int]
+        var m: [Int]
+        var chains: [[Int]]
+        var capacity: [Int]
+        var T: [Double]
+        var mean: Double
+    }
+
     struct Run: Decodable {
         struct Input: Decodable {
             var M: [Double]
@@ -134,6 +165,7 @@ enum GoldenRuns {
         var `in`: Input
         var petals: System
         var bprr: System
+        var proposed_as_coded: Proposal
 
         var requests: [RoutedRequest] {
             zip(`in`.arrival_times, `in`.job_sizes).map {
