@@ -71,10 +71,19 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
             ]),
+        // The load generator: knows nothing of our own service but its API.
+        .target(
+            name: "ChainBench",
+            dependencies: [
+                "ChainFormats",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]),
         .executableTarget(
             name: "chainserve",
             dependencies: [
-                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator",
+                "ChainBench", "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -94,6 +103,14 @@ let package = Package(
             name: "ChainWireTests",
             dependencies: ["ChainWire", .product(name: "NIOEmbedded", package: "swift-nio")]),
         .testTarget(name: "ChainNodeTests", dependencies: ["ChainNode", "ChainOrchestrator"]),
+        .testTarget(
+            name: "ChainBenchTests",
+            dependencies: [
+                "ChainBench",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]),
         .testTarget(
             name: "ChainOrchestratorTests",
             dependencies: ["ChainOrchestrator", "ChainNode", "ChainPlanning", "ChainEngine", "CLlama"]),
