@@ -6,8 +6,8 @@ enum AnswerReader {
     struct Piece: Decodable {
         struct Choice: Decodable {}
         struct Usage: Decodable {
-            var prompt_tokens: Int?
-            var completion_tokens: Int?
+            var promptTokens: Int?
+            var completionTokens: Int?
         }
         struct Problem: Decodable {
             var message: String?
@@ -16,8 +16,8 @@ enum AnswerReader {
         struct Vendor: Decodable {
             var chain: String?
             var attempts: Int?
-            var wait_ms: Double?
-            var service_ms: Double?
+            var waitMs: Double?
+            var serviceMs: Double?
         }
         var choices: [Choice]?
         var usage: Usage?
@@ -26,7 +26,9 @@ enum AnswerReader {
     }
 
     private static func decode(_ text: some StringProtocol) -> Piece? {
-        try? JSONDecoder().decode(Piece.self, from: Data(text.utf8))
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try? decoder.decode(Piece.self, from: Data(text.utf8))
     }
 
     /// Fills in what the events of a stream say.
@@ -74,14 +76,14 @@ enum AnswerReader {
 
     private static func note(_ piece: Piece, in record: inout RequestRecord) {
         if let usage = piece.usage {
-            record.promptTokens = usage.prompt_tokens ?? record.promptTokens
-            record.completionTokens = usage.completion_tokens ?? record.completionTokens
+            record.promptTokens = usage.promptTokens ?? record.promptTokens
+            record.completionTokens = usage.completionTokens ?? record.completionTokens
         }
         if let vendor = piece.chainserve {
             record.chain = vendor.chain ?? record.chain
             record.attempts = vendor.attempts ?? record.attempts
-            record.waitMilliseconds = vendor.wait_ms ?? record.waitMilliseconds
-            record.serviceMilliseconds = vendor.service_ms ?? record.serviceMilliseconds
+            record.waitMilliseconds = vendor.waitMs ?? record.waitMilliseconds
+            record.serviceMilliseconds = vendor.serviceMs ?? record.serviceMilliseconds
         }
     }
 }

@@ -76,26 +76,27 @@ public struct LoadTarget: Sendable {
             var role = "user"
             var content: String
         }
-        struct StreamOptions: Encodable { var include_usage = true }
+        struct StreamOptions: Encodable { var includeUsage = true }
         var model: String
         var messages: [Message]?
         var prompt: String?
-        var max_tokens: Int
+        var maxTokens: Int
         var temperature = 0
         var stream: Bool
-        var stream_options: StreamOptions?
-        var ignore_eos: Bool?
+        var streamOptions: StreamOptions?
+        var ignoreEos: Bool?
     }
 
     func body(prompt: String, outputTokens: Int) throws -> ByteBuffer {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
         return ByteBuffer(
             bytes: try encoder.encode(
                 Body(
                     model: model, messages: endpoint == .chat ? [.init(content: prompt)] : nil,
-                    prompt: endpoint == .completions ? prompt : nil, max_tokens: outputTokens,
-                    stream: isStreamed, stream_options: isStreamed ? .init() : nil,
-                    ignore_eos: ignoresEndOfText ? true : nil)))
+                    prompt: endpoint == .completions ? prompt : nil, maxTokens: outputTokens,
+                    stream: isStreamed, streamOptions: isStreamed ? .init() : nil,
+                    ignoreEos: ignoresEndOfText ? true : nil)))
     }
 }
