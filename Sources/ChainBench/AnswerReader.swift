@@ -32,7 +32,7 @@ enum AnswerReader {
     }
 
     /// Fills in what the events of a stream say.
-    static func read(_ events: [(time: Double, data: String)], into record: inout RequestRecord) {
+    static func read(_ events: [(time: Double, data: String)], into record: inout LoadRecord) {
         var isDone = false
         var chunks = 0
         for event in events {
@@ -59,7 +59,7 @@ enum AnswerReader {
     }
 
     /// Fills in what a whole answer, or an error, says.
-    static func read(body: String, into record: inout RequestRecord) {
+    static func read(body: String, into record: inout LoadRecord) {
         let piece = decode(body)
         if record.status != 200 {
             let reason = piece?.error?.message ?? String(body.prefix(200))
@@ -74,7 +74,7 @@ enum AnswerReader {
         note(piece, in: &record)
     }
 
-    private static func note(_ piece: Piece, in record: inout RequestRecord) {
+    private static func note(_ piece: Piece, in record: inout LoadRecord) {
         if let usage = piece.usage {
             record.promptTokens = usage.promptTokens ?? record.promptTokens
             record.completionTokens = usage.completionTokens ?? record.completionTokens

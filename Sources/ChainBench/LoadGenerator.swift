@@ -28,7 +28,7 @@ public struct LoadGenerator: Sendable {
 
     /// Runs the schedule to the end of its last answer.
     /// - Returns: a record for each request, in the order of the schedule.
-    public func run(_ schedule: LoadSchedule) async throws -> [RequestRecord] {
+    public func run(_ schedule: LoadSchedule) async throws -> [LoadRecord] {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
         let pool = ConnectionPool(target: target, group: group)
         let bodies = try schedule.requests.indices.map { index in
@@ -48,10 +48,10 @@ public struct LoadGenerator: Sendable {
         return records.sorted { $0.index < $1.index }
     }
 
-    private func runOpen(_ schedule: LoadSchedule, _ run: Run) async -> [RequestRecord] {
+    private func runOpen(_ schedule: LoadSchedule, _ run: Run) async -> [LoadRecord] {
         let total = schedule.requests.count
-        return await withTaskGroup(of: RequestRecord.self) { group in
-            var records: [RequestRecord] = []
+        return await withTaskGroup(of: LoadRecord.self) { group in
+            var records: [LoadRecord] = []
             records.reserveCapacity(total)
             var running = 0
             for (index, request) in schedule.requests.enumerated() {
@@ -71,10 +71,10 @@ public struct LoadGenerator: Sendable {
         }
     }
 
-    private func runClosed(_ schedule: LoadSchedule, clients: Int, _ run: Run) async -> [RequestRecord] {
+    private func runClosed(_ schedule: LoadSchedule, clients: Int, _ run: Run) async -> [LoadRecord] {
         let total = schedule.requests.count
-        return await withTaskGroup(of: RequestRecord.self) { group in
-            var records: [RequestRecord] = []
+        return await withTaskGroup(of: LoadRecord.self) { group in
+            var records: [LoadRecord] = []
             var next = 0
             func send() {
                 guard next < total else { return }
@@ -103,7 +103,7 @@ private struct Run: Sendable {
     private func seconds(_ time: NIODeadline) -> Double { Double((time - start).nanoseconds) * 1e-9 }
 
     /// Waits until the request is due (at once for none), sends it, again where it was told to, and waits for the end.
-    func perform(_ index: Int, intended: Double?) async -> RequestRecord {
+    func perform(_ index: Int, intended: Double?) async -> LoadRecord {
         if let intended { await wait(until: intended) }
         var record = await attempt(index, intended: intended ?? seconds(.now()))
         while record.sendings <= generator.options.retries, record.status == 429 || record.status == 503,
@@ -122,13 +122,13 @@ private struct Run: Sendable {
         if delay > 0 { try? await Task.sleep(for: .nanoseconds(Int64(delay * 1e9))) }
     }
 
-    private func attempt(_ index: Int, intended: Double) async -> RequestRecord {
+    private func attempt(_ index: Int, intended: Double) async -> LoadRecord {
         let target = generator.target
         let body = bodies[index]
         do {
             let answer = try await pool.perform(
                 head: target.head(.POST, path: target.endpoint.path, length: body.readableBytes), body: body)
-            var record = RequestRecord(index: index, intendedStart: intended, end: seconds(answer.end))
+            var record = LoadRecord(index: index, intendedStart: intended, end: seconds(answer.end))
             record.sent = seconds(answer.sent)
             record.status = answer.status
             record.chain = answer.headers.first(name: "x-chainserve-chain")
@@ -140,7 +140,7 @@ private struct Run: Sendable {
             }
             return record
         } catch {
-            var record = RequestRecord(index: index, intendedStart: intended, end: seconds(.now()))
+            var record = LoadRecord(index: index, intendedStart: intended, end: seconds(.now()))
             record.error = "\(error)"
             return record
         }

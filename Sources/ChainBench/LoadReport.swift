@@ -46,7 +46,7 @@ public struct ServiceObjective: Hashable, Sendable {
         self.milliseconds = milliseconds
     }
 
-    func isMet(by record: RequestRecord) -> Bool {
+    func isMet(by record: LoadRecord) -> Bool {
         switch measure {
         case .ttft: record.timeToFirstToken * 1000 <= milliseconds
         case .tpot: (record.timePerOutputToken ?? 0) * 1000 <= milliseconds
@@ -57,14 +57,14 @@ public struct ServiceObjective: Hashable, Sendable {
 
 /// What a run of the load generator found, in the names of `vllm bench serve`.
 public struct LoadReport: Sendable {
-    public var records: [RequestRecord]
+    public var records: [LoadRecord]
     public var objectives: [ServiceObjective]
     /// From the first intended start to the last end, seconds.
     public var duration: Double
-    public let completed: [RequestRecord]
+    public let completed: [LoadRecord]
 
     /// - Parameter records: of the requests that count, without those of the warm-up.
-    public init(records: [RequestRecord], objectives: [ServiceObjective] = []) {
+    public init(records: [LoadRecord], objectives: [ServiceObjective] = []) {
         self.records = records
         self.objectives = objectives
         let start = records.map(\.intendedStart).min() ?? 0
@@ -145,7 +145,7 @@ extension LoadReport {
     }
 
     private var details: [(key: String, value: JSONText)] {
-        func list(_ value: (RequestRecord) -> JSONText) -> JSONText { .list(records.map(value)) }
+        func list(_ value: (LoadRecord) -> JSONText) -> JSONText { .list(records.map(value)) }
         func orNull(_ value: Double?) -> JSONText { value.map { .number($0) } ?? .null }
         return [
             ("start_times", list { .number($0.intendedStart) }),

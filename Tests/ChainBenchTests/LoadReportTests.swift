@@ -20,8 +20,8 @@ struct LoadReportTests {
 
     private func record(
         _ index: Int, start: Double, pieces: [Double], tokens: Int, error: String? = nil
-    ) -> RequestRecord {
-        var record = RequestRecord(index: index, intendedStart: start, end: pieces.last ?? start)
+    ) -> LoadRecord {
+        var record = LoadRecord(index: index, intendedStart: start, end: pieces.last ?? start)
         record.pieces = pieces
         record.promptTokens = 10
         record.completionTokens = tokens
@@ -58,8 +58,8 @@ struct LoadReportTests {
     }
 
     @Test func streamsAreReadStrictly() {
-        func read(_ data: [String]) -> RequestRecord {
-            var record = RequestRecord(index: 0, intendedStart: 0, end: 9)
+        func read(_ data: [String]) -> LoadRecord {
+            var record = LoadRecord(index: 0, intendedStart: 0, end: 9)
             record.status = 200
             AnswerReader.read(data.enumerated().map { (Double($0.offset), $0.element) }, into: &record)
             return record

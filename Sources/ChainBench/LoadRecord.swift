@@ -1,5 +1,5 @@
 /// What became of one request. Times are seconds on the run's monotonic clock, which starts with the run.
-public struct RequestRecord: Hashable, Sendable {
+public struct LoadRecord: Hashable, Sendable {
     /// Position in the schedule.
     public var index: Int
     /// When the request was due; latencies count from here, however late it was really sent.
