@@ -86,4 +86,13 @@ enum AnswerReader {
             record.serviceMilliseconds = vendor.serviceMs ?? record.serviceMilliseconds
         }
     }
+
+    /// The first name of a list of models.
+    static func firstModel(_ body: String) -> String? {
+        struct List: Decodable {
+            struct Entry: Decodable { var id: String }
+            var data: [Entry]
+        }
+        return (try? JSONDecoder().decode(List.self, from: Data(body.utf8)))?.data.first?.id
+    }
 }

@@ -153,3 +153,39 @@ private struct Run: Sendable {
         return answer.headers.first(name: "retry-after").flatMap { Double($0) }
     }
 }
+
+extension LoadGenerator {
+    public enum ListingFailure: Error, CustomStringConvertible {
+        case refused(status: Int)
+        case notAList
+
+        public var description: String {
+            switch self {
+            case .refused(let status): "/v1/models answers with HTTP \(status)"
+            case .notAList: "/v1/models does not list a model: name one with --model"
+            }
+        }
+    }
+
+    /// The first model that the service lists.
+    public func firstModel() async throws -> String {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        var target = target
+        target.timeout = .seconds(10)
+        let pool = ConnectionPool(target: target, group: group)
+        let result: Result<Exchange.Answer, any Error>
+        do {
+            result = .success(
+                try await pool.perform(
+                    head: target.head(.GET, path: "/v1/models", length: 0), body: ByteBuffer()))
+        } catch {
+            result = .failure(error)
+        }
+        await pool.close()
+        try await group.shutdownGracefully()
+        let answer = try result.get()
+        guard answer.status == 200 else { throw ListingFailure.refused(status: answer.status) }
+        guard let name = AnswerReader.firstModel(answer.body) else { throw ListingFailure.notAList }
+        return name
+    }
+}
