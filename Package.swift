@@ -55,6 +55,8 @@ let package = Package(
                 "ChainModel", "ChainPlanning", "ChainDispatch",
                 .product(name: "RealModule", package: "swift-numerics"),
             ]),
+        // The service in a box, under faults from a seed.
+        .target(name: "ChainFaults", dependencies: ["ChainModel", "ChainPlanning", "ChainDispatch"]),
         // Optimal references. HiGHS is loaded when it is needed; nothing is linked.
         .target(name: "ChainOptimum", dependencies: ["ChainModel", "ChainPlanning"]),
         .target(name: "ChainFormats", dependencies: ["ChainModel", .product(name: "Yams", package: "Yams")]),
@@ -109,17 +111,50 @@ let package = Package(
                 .embedInCode("Gateway/Dashboard/dashboard.css"),
                 .embedInCode("Gateway/Dashboard/dashboard.js"),
             ]),
+        // The load generator: knows nothing of our own service but its API.
+        .target(
+            name: "ChainBench",
+            dependencies: [
+                "ChainFormats",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]),
+        .target(
+            name: "ChainExperiments",
+            dependencies: [
+                "ChainModel", "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainSimulation",
+                .product(name: "RealModule", package: "swift-numerics"),
+            ]),
         .executableTarget(
             name: "chainserve",
             dependencies: [
-                "ChainDispatch", "ChainFormats", "ChainNode", "ChainOptimum", "ChainOrchestrator",
-                "ChainPlanning", "ChainSecurity", "ChainSimulation",
+                "ChainBench", "ChainDispatch", "ChainExperiments", "ChainFormats", "ChainNode", "ChainOptimum",
+                "ChainOrchestrator", "ChainPlanning", "ChainSecurity", "ChainSimulation",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
         // Prints the tables of docs/analysis.md.
         .executableTarget(
             name: "chainserve-tables", dependencies: ["ChainFormats", "ChainPlanning", "ChainOptimum"]),
+
+        // Run by hand, and with reduced counts by tests: thousands of seeds of faults, millions of damaged inputs.
+        .executableTarget(name: "chainserve-soak", dependencies: ["ChainFaults"]),
+        .executableTarget(
+            name: "chainserve-fuzz",
+            dependencies: [
+                "ChainBench", "ChainEngine", "ChainFormats", "ChainWire",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ]),
+
+        // `make bench`.
+        .executableTarget(
+            name: "benchmark-planner", dependencies: ["ChainFormats", "ChainPlanning"],
+            path: "Benchmarks/planner", exclude: ["run.sh", "reference.cpp"]),
+        .executableTarget(
+            name: "benchmark-simulator", dependencies: ["ChainSimulation", "ChainPlanning", "ChainDispatch"],
+            path: "Benchmarks/simulator", exclude: ["reference.cpp"]),
 
         // Runs the built command as a user would.
         .testTarget(name: "CommandLineTests", dependencies: ["chainserve"]),
@@ -128,8 +163,14 @@ let package = Package(
         .testTarget(name: "ChainPlanningTests", dependencies: ["ChainPlanning", "ChainFormats"]),
         .testTarget(name: "ChainOptimumTests", dependencies: ["ChainOptimum", "ChainFormats"]),
         .testTarget(
-            name: "ChainSimulationTests", dependencies: ["ChainSimulation", "ChainFormats", "ChainPlanning"]),
+            name: "ChainSimulationTests",
+            dependencies: [
+                "ChainSimulation", "ChainFormats", "ChainPlanning",
+                .product(name: "RealModule", package: "swift-numerics"),
+            ]),
+        .testTarget(name: "ChainExperimentsTests", dependencies: ["ChainExperiments", "chainserve"]),
         .testTarget(name: "ChainDispatchTests", dependencies: ["ChainDispatch"]),
+        .testTarget(name: "ChainFaultsTests", dependencies: ["ChainFaults"]),
         .testTarget(name: "ChainEngineTests", dependencies: ["ChainEngine"]),
         .testTarget(
             name: "ChainWireTests",
@@ -141,6 +182,14 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         .testTarget(name: "ChainNodeTests", dependencies: ["ChainNode", "ChainOrchestrator"]),
+        .testTarget(
+            name: "ChainBenchTests",
+            dependencies: [
+                "ChainBench",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]),
         .testTarget(
             name: "ChainOrchestratorTests",
             dependencies: [

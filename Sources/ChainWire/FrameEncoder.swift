@@ -10,7 +10,7 @@ import NIOCore
 ///     8  checksum   u32   CRC-32 of the eight bytes above and the payload
 package enum FrameHeader {
     package static let size = 12
-    static let checkedSize = 8
+    package static let checkedSize = 8
     package static let magic: UInt16 = 0xC5A7
 }
 

@@ -8,9 +8,9 @@ struct ChainServeCommand: AsyncParsableCommand {
         abstract: "Composes unequal servers into chains and serves a model over them.",
         subcommands: [
             UpCommand.self, ServeCommand.self, NodeCommand.self, PlanCommand.self, CheckCommand.self,
-            SimulateCommand.self, OptimumCommand.self, ProfileCommand.self, StatusCommand.self,
-            RestartCommand.self, JournalCommand.self, ReplayCommand.self, FetchCommand.self,
-            KeyCommand.self, PKICommand.self,
+            OptimumCommand.self, DevicesCommand.self, SimulateCommand.self, ExperimentCommand.self,
+            ProfileCommand.self, BenchCommand.self, StatusCommand.self, RestartCommand.self,
+            JournalCommand.self, ReplayCommand.self, KeyCommand.self, PKICommand.self, FetchCommand.self,
         ])
 
     /// Runs the command; wrong usage ends with status 2, as everywhere in ChainServe (the parser's own is 64).

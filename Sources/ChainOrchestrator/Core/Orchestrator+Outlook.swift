@@ -2,7 +2,7 @@ import ChainModel
 
 extension Orchestrator {
     package func outlook() async -> PoolOutlook? {
-        let plan = configuration.plan
+        let plan = await conductor.planInForce()
         return PoolOutlook(
             planNumber: 1, arrivalRate: plan.demand.arrivalRate, serviceRate: plan.totalServiceRate,
             load: plan.load, capacity: plan.totalCapacity, lowerResponse: plan.meanResponseTime.lower,
