@@ -88,7 +88,7 @@ struct ServiceArguments: ParsableArguments {
         return logger
     }
 
-    func options(defaultPort: Int, model: String, keepsJournal: Bool = true) -> ServiceOptions {
+    func options(defaultPort: Int, pool: ServicePool, keepsJournal: Bool = true) -> ServiceOptions {
         var control = ControlConfiguration()
         control.queueLimit = queueLimit
         control.maximumAttempts = maximumAttempts
@@ -97,16 +97,23 @@ struct ServiceArguments: ParsableArguments {
         control.clientLimit = clientLimit
         control.recoveryLimit = .seconds(recoveryLimit)
         var kept: JournalConfiguration?
-        if !noJournal, keepsJournal || journal != nil {
-            let name = String(model.map { $0.isLetter || $0.isNumber || "-._".contains($0) ? $0 : "_" })
+        let section = pool.file.journal
+        let path = journal.map(absolutePath) ?? section.path.map { absolutePath(pool.file.path($0)) }
+        if !noJournal, keepsJournal || path != nil {
+            let name = String(pool.shape.name.map { $0.isLetter || $0.isNumber || "-._".contains($0) ? $0 : "_" })
             var configuration = JournalConfiguration(
-                path: journal.map(absolutePath) ?? CacheFolder.path("journals/\(name).db"))
-            configuration.keepsTexts = !noJournalTexts
+                path: path ?? CacheFolder.path("journals/\(name).db"))
+            configuration.keepsTexts = section.keepsTexts && !noJournalTexts
+            if let limit = section.ageLimit { configuration.ageLimit = .seconds(limit) }
+            if let limit = section.sizeLimit {
+                configuration.sizeLimit = limit
+                configuration.hardSizeLimit = max(configuration.hardSizeLimit, limit * 4)
+            }
             kept = configuration
         }
         return ServiceOptions(
             gateway: GatewayConfiguration(host: host, port: port ?? defaultPort), control: control,
-            journal: kept, isJournalChosen: journal != nil, drainLimit: drainLimit, planning: planning)
+            journal: kept, isJournalChosen: path != nil, drainLimit: drainLimit, planning: planning)
     }
 
     var planning: PlanningOptions { PlanningOptions(capacity: .tuned(by: tune), dispatch: dispatch) }

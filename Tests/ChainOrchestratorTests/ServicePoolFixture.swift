@@ -26,6 +26,7 @@ final class ServiceFixture: Sendable {
     /// What a test wants of the pool.
     struct Wish {
         var cluster: Cluster
+        /// Of the first servers; the others are spare.
         var placement: [BlockRange]
         var sequenceLength = 512
         var model: LlamaFile?
@@ -49,7 +50,8 @@ final class ServiceFixture: Sendable {
 
     init(_ wish: Wish) async throws {
         var cluster = wish.cluster
-        cluster.manualPlacement = Placement(ranges: wish.placement.map { $0 })
+        cluster.manualPlacement = Placement(
+            ranges: (0..<cluster.servers.count).map { $0 < wish.placement.count ? wish.placement[$0] : nil })
         let plan = try Planner.plan(cluster, options: PlanningOptions(placement: .manual))
         self.cluster = cluster
         self.plan = plan
