@@ -76,7 +76,8 @@ let package = Package(
         .executableTarget(
             name: "chainserve",
             dependencies: [
-                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator", "ChainDispatch",
+                "ChainFormats", "ChainPlanning", "ChainOptimum", "ChainNode", "ChainOrchestrator",
+                "ChainDispatch",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 

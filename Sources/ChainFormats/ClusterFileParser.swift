@@ -78,7 +78,9 @@ struct ClusterFileParser {
 
     private mutating func journal(_ node: DocumentNode) -> JournalSection {
         var section = JournalSection()
-        guard let fields = reader.fields(node, section: "journal", keys: Self.journalKeys) else { return section }
+        guard let fields = reader.fields(node, section: "journal", keys: Self.journalKeys) else {
+            return section
+        }
         section.path = reader.optional(fields, "path").flatMap { reader.text($0, "journal.path") }
         if let node = reader.optional(fields, "texts"), let text = reader.text(node, "journal.texts") {
             section.keepsTexts = text != "false"
@@ -88,7 +90,9 @@ struct ClusterFileParser {
             }
         }
         section.ageLimit = reader.optional(fields, "max_age").flatMap { reader.time($0, "journal.max_age") }
-        section.sizeLimit = reader.optional(fields, "max_size").flatMap { reader.size($0, "journal.max_size") }
+        section.sizeLimit = reader.optional(fields, "max_size").flatMap {
+            reader.size($0, "journal.max_size")
+        }
         return section
     }
 

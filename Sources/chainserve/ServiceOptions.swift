@@ -32,13 +32,15 @@ struct ServiceArguments: ParsableArguments {
     @Option(help: "Requests of one client that may wait or run.")
     var clientLimit = ControlConfiguration().clientLimit
 
-    @Option(help: "Seconds after which a lost server is taken to be gone for good and the pool composed anew.")
+    @Option(
+        help: "Seconds after which a lost server is taken to be gone for good and the pool composed anew.")
     var recoveryLimit = ControlConfiguration().recoveryLimit.seconds
 
     @Option(help: "Seconds that accepted requests may take to finish after SIGTERM.")
     var drainLimit = 25.0
 
-    @Option(help: "File that accepted requests and events are kept in (default: in the cache folder, by model).")
+    @Option(
+        help: "File that accepted requests and events are kept in (default: in the cache folder, by model).")
     var journal: String?
 
     @Flag(help: "Keep no journal.")
@@ -100,7 +102,8 @@ struct ServiceArguments: ParsableArguments {
         let section = pool.file.journal
         let path = journal.map(absolutePath) ?? section.path.map { absolutePath(pool.file.path($0)) }
         if !noJournal, keepsJournal || path != nil {
-            let name = String(pool.shape.name.map { $0.isLetter || $0.isNumber || "-._".contains($0) ? $0 : "_" })
+            let name = String(
+                pool.shape.name.map { $0.isLetter || $0.isNumber || "-._".contains($0) ? $0 : "_" })
             var configuration = JournalConfiguration(
                 path: path ?? CacheFolder.path("journals/\(name).db"))
             configuration.keepsTexts = section.keepsTexts && !noJournalTexts

@@ -95,7 +95,9 @@ final class ServiceFixture: Sendable {
         let recomposed = cluster
         var configuration = OrchestratorConfiguration(
             cluster: cluster, plan: plan, sequenceLength: wish.sequenceLength,
-            addresses: (proxies.isEmpty ? ports : proxies.map(\.port)).map { ServerAddress(host: "127.0.0.1", port: $0) },
+            addresses: (proxies.isEmpty ? ports : proxies.map(\.port)).map {
+                ServerAddress(host: "127.0.0.1", port: $0)
+            },
             threads: names.map { _ in 0 }, modelRoot: "test")
         configuration.control = wish.control
         configuration.control.queueLimit = wish.queueLimit

@@ -70,7 +70,9 @@ package struct RestartOutcome: Hashable, Sendable {
 }
 
 extension GenerationService {
-    package func reopen(requestID: String) async throws(ReopeningRefusal) -> ReopenedRequest { throw .unknown }
+    package func reopen(requestID: String) async throws(ReopeningRefusal) -> ReopenedRequest {
+        throw .unknown
+    }
 
     package func restart(servers names: [String]) async throws(GenerationRefusal) -> RestartOutcome {
         throw .invalid(message: "this service has no block servers", parameter: nil, code: nil)
