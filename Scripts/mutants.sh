@@ -3,7 +3,7 @@
 # a time, and expects the suite's tests to fail (or to hang, within LIMIT seconds). Exit status 1 if a mutant
 # survives.
 #
-#   Scripts/mutants.sh dispatch [PATCH ...]
+#   Scripts/mutants.sh dispatch|control [PATCH ...]
 #
 # With WITHOUT_INVARIANTS=1 the sources' own `checkInvariants` does nothing, so that only tests can notice.
 set -eu
@@ -12,9 +12,14 @@ limit=${LIMIT:-300}
 root=$(cd "$(dirname "$0")/.." && pwd)
 suite=${1:-}
 case $suite in
-dispatch) targets="ChainModel ChainDispatch" tests=ChainDispatchTests ;;
+dispatch) targets="ChainModel ChainDispatch" tests=ChainDispatchTests only=. ;;
+# Unit tests of the control plane, then seeds of the fault simulation.
+control)
+    targets="ChainModel ChainDispatch ChainPlanning ChainFaults" tests="ChainDispatchTests ChainFaultsTests"
+    only="Control|everyPromiseIsKept|rolloutsFailNoRequest"
+    ;;
 *)
-    echo "usage: Scripts/mutants.sh dispatch [PATCH ...]" >&2
+    echo "usage: Scripts/mutants.sh dispatch|control [PATCH ...]" >&2
     exit 2
     ;;
 esac
@@ -29,13 +34,24 @@ mkdir "$scratch/Sources" "$scratch/Tests"
 {
     echo '// swift-tools-version: 6.2'
     echo 'import PackageDescription'
-    echo 'let package = Package(name: "Mutants", platforms: [.macOS(.v15)], targets: ['
+    echo 'let package = Package(name: "Mutants", platforms: [.macOS(.v15)],'
+    numerics=
+    case $targets in *ChainPlanning*)
+        echo '    dependencies: [.package(url: "https://github.com/apple/swift-numerics", from: "1.1.1")],'
+        numerics='.product(name: "RealModule", package: "swift-numerics"), '
+        ;;
+    esac
+    echo '    targets: ['
     before=
     for target in $targets; do
-        echo "    .target(name: \"$target\", dependencies: [$before]),"
+        product=
+        [ "$target" != ChainPlanning ] || product=$numerics
+        echo "    .target(name: \"$target\", dependencies: [$before$product]),"
         before="$before\"$target\", "
     done
-    echo "    .testTarget(name: \"$tests\", dependencies: [$before]),"
+    for test in $tests; do
+        echo "    .testTarget(name: \"$test\", dependencies: [$before]),"
+    done
     echo '], swiftLanguageModes: [.v6])'
 } >"$scratch/Package.swift"
 
@@ -52,9 +68,9 @@ fresh() {
 
 cd "$scratch"
 fresh
-cp -R "$root/Tests/$tests" "Tests/$tests"
+for test in $tests; do cp -R "$root/Tests/$test" "Tests/$test"; done
 echo "Building and testing the unchanged sources ..."
-if ! { swift build --build-tests && swift test --skip-build; } >log 2>&1; then
+if ! { swift build --build-tests && swift test --skip-build --filter "$only"; } >log 2>&1; then
     cat log >&2
     echo "The unchanged sources do not pass." >&2
     exit 1
@@ -68,7 +84,7 @@ for patch in "$@"; do
     if ! patch -s -p1 <"$patch" || ! swift build --build-tests >log 2>&1; then
         echo "INVALID   $name: does not apply or build"
         survivors=$((survivors + 1))
-    elif timeout "$limit" swift test --skip-build >log 2>&1; then
+    elif timeout "$limit" swift test --skip-build --filter "$only" >log 2>&1; then
         echo "SURVIVED  $name"
         survivors=$((survivors + 1))
     else

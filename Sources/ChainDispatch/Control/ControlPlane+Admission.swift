@@ -63,6 +63,12 @@ extension ControlPlane {
             ? min(configuration.queueLimit, max(1, Int(served))) : configuration.queueLimit
     }
 
+    /// What tickets and those beside them are planned for: a few places less, for holders who come all at once.
+    private var ticketedLimit: Int {
+        let limit = limit
+        return max(min(limit, 1), limit - Int(Double(limit).squareRoot().rounded(.up)))
+    }
+
     /// Whether a newcomer may join the queue beside those who hold tickets: `mine` does not count.
     private func mayJoin(without mine: Int?) -> Bool {
         let limit = limit
@@ -73,12 +79,13 @@ extension ControlPlane {
         let rate = serviceRate
         // Places kept for those who may come at any moment, at most half of all.
         let due = min(tickets.dueCount(at: now), limit / 2)
-        if waiting + due >= limit { return false }
+        let open = ticketedLimit
+        if waiting + due >= open { return false }
         let again = dispatcher.queueLength - waiting
         var rank = 0
         for (position, ticket) in tickets.tickets.enumerated() where position != mine {
             if ticket.due > now {
-                let departures = Double(waiting + 1 + again + rank + 1 - limit)
+                let departures = Double(waiting + 1 + again + rank + 1 - open)
                 if departures > 0 && rate * (ticket.due - now).seconds < Self.margin(departures) {
                     return false
                 }
@@ -90,7 +97,7 @@ extension ControlPlane {
 
     /// Departures until there is room for one with `rank` ticket holders before it, at least 1.
     private func departuresUntilRoom(rank: Int) -> Int {
-        max(1, dispatcher.queueLength + rank + 1 - limit)
+        max(1, dispatcher.queueLength + rank + 1 - ticketedLimit)
     }
 
     /// Departures to wait for on average, that `count` have happened all but surely.
@@ -98,7 +105,9 @@ extension ControlPlane {
 
     /// Gives the holder a ticket, if there is one for a bearable wait.
     private mutating func tell(_ holder: TicketHolder, departures: Int) -> Refusal {
-        let wait = timeUntilDeparture(of: Self.margin(Double(departures)))
+        // A short queue has no room for chance: its holders are called at a somewhat lower rate.
+        let pace = 1 + 2 / Double(max(1, limit))
+        let wait = timeUntilDeparture(of: Self.margin(Double(departures)) * pace)
         guard wait <= configuration.longestRetry, tickets.count < configuration.ticketLimit else {
             return Refusal(.overloaded, retryAfter: wait)
         }
@@ -127,4 +136,12 @@ extension Dispatcher {
 
     /// The jobs that run, in order of arrival. O(n log n).
     public var runningJobs: [JobID] { jobs.runningSlots { _ in true }.map { jobs[$0].id } }
+}
+
+extension ControlPlane {
+    /// Refused jobs for which a place is kept.
+    public var ticketCount: Int { tickets.count }
+
+    /// Expected wait of a job that arrived now; nil if no chain serves. O(K).
+    public var expectedWait: Duration? { dispatcher.expectedWait() }
 }
