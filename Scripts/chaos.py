@@ -50,16 +50,16 @@ def pool(model):
 
 
 class Service:
-    def __init__(self, binary, folder, model):
+    def __init__(self, binary, folder, model, text=None, more=()):
         self.journal = os.path.join(folder, "journal.db")
         path = os.path.join(folder, "pool.yaml")
         with open(path, "w") as file:
-            file.write(pool(model))
+            file.write(text or pool(model))
         self.log = open(os.path.join(folder, "log"), "w+")
         environment = dict(os.environ, CHAINSERVE_CACHE=os.path.join(folder, "cache"))
         self.process = subprocess.Popen(
             [binary, "up", path, "--no-prompt", "--port", "0", "--journal", self.journal, "--drain-limit", "60",
-             "--maximum-attempts", "100"],
+             "--maximum-attempts", "100", *more],
             stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, env=environment)
         end = time.monotonic() + 120
         while True:

@@ -167,6 +167,27 @@ public struct ProfileEntry: Hashable, Sendable {
     }
 }
 
+/// The `journal` section: what a service keeps of its requests. What is not said is left to the service.
+public struct JournalSection: Hashable, Sendable {
+    /// As written in the cluster file.
+    public var path: String?
+    /// Whether prompts and answers are kept.
+    public var keepsTexts: Bool
+    /// What ended longer ago is removed, seconds.
+    public var ageLimit: Double?
+    /// Above this size the oldest is removed.
+    public var sizeLimit: ByteCount?
+
+    public init(
+        path: String? = nil, keepsTexts: Bool = true, ageLimit: Double? = nil, sizeLimit: ByteCount? = nil
+    ) {
+        self.path = path
+        self.keepsTexts = keepsTexts
+        self.ageLimit = ageLimit
+        self.sizeLimit = sizeLimit
+    }
+}
+
 /// A cluster file: everything it says, and nothing that has to be looked up elsewhere.
 ///
 /// `parse` and `yaml` are inverses: `try ClusterFile.parse(file.yaml) == file`.
@@ -179,6 +200,7 @@ public struct ClusterFile: Hashable, Sendable {
     public var servers: [ServerEntry]
     public var placement: [PlacementEntry]
     public var profile: [ProfileEntry]
+    public var journal: JournalSection
     /// Name of the file, for messages and for paths relative to it.
     public var file: FileName
     /// Where `model` and `servers` start.
@@ -188,6 +210,7 @@ public struct ClusterFile: Hashable, Sendable {
     public init(
         engine: EngineKind = .ggml, model: ModelSource, blockOperations: Double? = nil, demand: DemandSection,
         servers: [ServerEntry], placement: [PlacementEntry] = [], profile: [ProfileEntry] = [],
+        journal: JournalSection = JournalSection(),
         file: FileName = FileName("cluster.yaml"), modelPosition: FilePosition = FilePosition(),
         serversPosition: FilePosition = FilePosition()
     ) {
@@ -198,6 +221,7 @@ public struct ClusterFile: Hashable, Sendable {
         self.servers = servers
         self.placement = placement
         self.profile = profile
+        self.journal = journal
         self.file = file
         self.modelPosition = modelPosition
         self.serversPosition = serversPosition

@@ -18,6 +18,13 @@ extension ClusterFile {
                 writer.line(2, "block_count", "\(entry.range.count)")
             }
         }
+        if journal != JournalSection() {
+            writer.open(0, "journal")
+            writer.line(1, "path", journal.path)
+            if !journal.keepsTexts { writer.line(1, "texts", "false") }
+            writer.line(1, "max_age", journal.ageLimit.map { "\($0)" })
+            writer.line(1, "max_size", journal.sizeLimit?.exactText)
+        }
         if !profile.isEmpty {
             writer.open(0, "profile")
             for entry in profile { writer.line(1, entry.key, entry.value) }

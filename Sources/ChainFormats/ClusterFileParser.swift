@@ -27,11 +27,12 @@ struct ClusterFileParser {
     static let mostTokens = 1 << 30
     static let mostThreads = 4096
 
-    private static let topKeys = ["model", "demand", "servers", "placement", "engine", "profile"]
+    private static let topKeys = ["model", "demand", "servers", "placement", "engine", "profile", "journal"]
     private static let modelKeys = [
         "name", "block_count", "block_size", "cache_size", "compute_size", "block_operations", "gguf",
         "max_sequence_length",
     ]
+    private static let journalKeys = ["path", "texts", "max_age", "max_size"]
     private static let demandKeys = [
         "arrival_rate", "load_target", "mean_input_tokens", "mean_output_tokens",
     ]
@@ -53,11 +54,12 @@ struct ClusterFileParser {
         let names = servers?.map(\.name)
         let placement = reader.optional(top, "placement").map { self.placement($0, servers: names) } ?? []
         let profile = reader.optional(top, "profile").map { self.profile($0) } ?? []
+        let journal = reader.optional(top, "journal").map { self.journal($0) } ?? JournalSection()
         guard let model, let demand, let servers else { return nil }
         let result = ClusterFile(
             engine: engine, model: model.source, blockOperations: model.operations, demand: demand,
             servers: servers,
-            placement: placement, profile: profile, file: FileName(file),
+            placement: placement, profile: profile, journal: journal, file: FileName(file),
             modelPosition: FilePosition(line: top.line(of: "model")),
             serversPosition: FilePosition(line: top.line(of: "servers")))
         requireTimes(result)
@@ -72,6 +74,26 @@ struct ClusterFileParser {
         let known = EngineKind.allCases.map(\.rawValue).joined(separator: " or ")
         reader.report(.unknownName, line: node.line, "unknown engine `\(text)`", mend: "write \(known)")
         return .ggml
+    }
+
+    private mutating func journal(_ node: DocumentNode) -> JournalSection {
+        var section = JournalSection()
+        guard let fields = reader.fields(node, section: "journal", keys: Self.journalKeys) else {
+            return section
+        }
+        section.path = reader.optional(fields, "path").flatMap { reader.text($0, "journal.path") }
+        if let node = reader.optional(fields, "texts"), let text = reader.text(node, "journal.texts") {
+            section.keepsTexts = text != "false"
+            if text != "true" && text != "false" {
+                reader.report(
+                    .wrongType, line: node.line, "`journal.texts` is `\(text)`", mend: "write true or false")
+            }
+        }
+        section.ageLimit = reader.optional(fields, "max_age").flatMap { reader.time($0, "journal.max_age") }
+        section.sizeLimit = reader.optional(fields, "max_size").flatMap {
+            reader.size($0, "journal.max_size")
+        }
+        return section
     }
 
     // MARK: Model and demand

@@ -186,7 +186,8 @@ final class ComputeLoop {
         let completions = engine.completions
         var outputs: [WireOutput] = []
         for (index, values) in results.enumerated() {
-            let output = result(of: batch[index], values, width: engine.limits.width, lastRowOnly: lastRowOnly)
+            let output = result(
+                of: batch[index], values, width: engine.limits.width, lastRowOnly: lastRowOnly)
             if index < completions.count {
                 due.add(output, of: batch[index].step.job, at: completions[index])
             } else {

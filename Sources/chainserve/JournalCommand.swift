@@ -28,7 +28,10 @@ struct JournalListCommand: ParsableCommand {
                 let ended = run.endedAt.map(JournalText.time) ?? "-"
                 print(
                     JournalText.row(
-                        ["\(run.id)", JournalText.time(run.startedAt), ended, "\(run.requestCount)", "\(run.stepCount)"],
+                        [
+                            "\(run.id)", JournalText.time(run.startedAt), ended, "\(run.requestCount)",
+                            "\(run.stepCount)",
+                        ],
                         [5, 21, 21, 10, 0]) + (run.isTruncated ? " (the oldest were removed)" : ""))
             }
             print("\nrun  job   status       accepted             tokens  attempts  request")
@@ -37,7 +40,8 @@ struct JournalListCommand: ParsableCommand {
                     JournalText.row(
                         [
                             "\(request.key.run)", "\(request.key.job)", request.status.rawValue,
-                            JournalText.time(request.acceptedAt), request.completionTokens.map { "\($0)" } ?? "-",
+                            JournalText.time(request.acceptedAt),
+                            request.completionTokens.map { "\($0)" } ?? "-",
                             request.attempts.map { "\($0)" } ?? "-", request.requestID,
                         ], [5, 6, 13, 21, 8, 10, 0]))
             }
@@ -72,18 +76,22 @@ struct JournalShowCommand: ParsableCommand {
             if let request {
                 let found = try reader.requests(identifier: request)
                 guard !found.isEmpty else {
-                    throw ValidationError("the journal has no request '\(request)'; see `chainserve journal list`")
+                    throw ValidationError(
+                        "the journal has no request '\(request)'; see `chainserve journal list`")
                 }
                 for one in found.reversed() {
                     guard let run = runs.first(where: { $0.id == one.key.run }) else { continue }
                     let job = "job \(one.key.job) of run \(one.key.run)"
                     print("\(job): \(one.status.rawValue)\(one.reason.map { " (\($0))" } ?? "")")
-                    print("  accepted \(JournalText.time(one.acceptedAt)), \(one.promptTokens) tokens of prompt")
+                    print(
+                        "  accepted \(JournalText.time(one.acceptedAt)), \(one.promptTokens) tokens of prompt"
+                    )
                     try printSteps(reader, run, concerning: one.key.job)
                 }
             } else {
                 guard let found = runs.first(where: { $0.id == number }) else {
-                    throw ValidationError("the journal has no run \(number ?? 0); see `chainserve journal list`")
+                    throw ValidationError(
+                        "the journal has no run \(number ?? 0); see `chainserve journal list`")
                 }
                 try printSteps(reader, found, concerning: nil)
             }
@@ -188,7 +196,8 @@ enum JournalText {
 
     private static func concerns(_ action: ControlPlane.Action, _ job: UInt64) -> Bool {
         switch action {
-        case .start(let id, _, _), .queue(let id, _), .refuse(let id, _), .abandon(let id, _), .fail(let id, _):
+        case .start(let id, _, _), .queue(let id, _), .refuse(let id, _), .abandon(let id, _),
+            .fail(let id, _):
             id.rawValue == job
         default: false
         }
@@ -205,7 +214,8 @@ enum JournalText {
         }
         for type in ["JobID", "ChainIndex", "Incarnation"] {
             text = text.replacing(
-                try! Regex("\(type)\\(rawValue: ([0-9]+)\\)"), with: { "\(type.prefix(1).lowercased() + type.dropFirst()) \($0[1].substring ?? "")" })
+                try! Regex("\(type)\\(rawValue: ([0-9]+)\\)"),
+                with: { "\(type.prefix(1).lowercased() + type.dropFirst()) \($0[1].substring ?? "")" })
         }
         return text
     }

@@ -101,7 +101,8 @@ struct NodeCommand: AsyncParsableCommand {
         var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
         pointers.append(nil)
         execv(Bundle.main.executablePath ?? CommandLine.arguments[0], pointers)
-        CommandFailure.warn("error: the server cannot start itself again (\(String(cString: strerror(errno))))")
+        CommandFailure.warn(
+            "error: the server cannot start itself again (\(String(cString: strerror(errno))))")
         Foundation.exit(1)
     }
 

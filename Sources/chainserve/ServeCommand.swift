@@ -30,8 +30,7 @@ struct ServeCommand: AsyncParsableCommand {
             try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
         let addresses = try pool.addresses()
         guard pool.hasTimes else { throw ServiceError.noTimes(file) }
-        let options = try service.options(
-            defaultPort: ServiceArguments.defaultPort, model: pool.shape.name)
+        let options = try service.options(defaultPort: ServiceArguments.defaultPort, pool: pool)
         try await PoolService.checkPort(options.gateway)
         let cluster = try pool.cluster()
         for note in pool.file.notes(for: cluster) { console.say("note: \(note)") }

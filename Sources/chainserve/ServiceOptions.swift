@@ -33,13 +33,15 @@ struct ServiceArguments: ParsableArguments {
     @Option(help: "Requests of one client that may wait or run.")
     var clientLimit = ControlConfiguration().clientLimit
 
-    @Option(help: "Seconds after which a lost server is taken to be gone for good and the pool composed anew.")
+    @Option(
+        help: "Seconds after which a lost server is taken to be gone for good and the pool composed anew.")
     var recoveryLimit = ControlConfiguration().recoveryLimit.seconds
 
     @Option(help: "Seconds that accepted requests may take to finish after SIGTERM.")
     var drainLimit = 25.0
 
-    @Option(help: "File that accepted requests and events are kept in (default: in the cache folder, by model).")
+    @Option(
+        help: "File that accepted requests and events are kept in (default: in the cache folder, by model).")
     var journal: String?
 
     @Flag(help: "Keep no journal.")
@@ -97,7 +99,7 @@ struct ServiceArguments: ParsableArguments {
         return gateway
     }
 
-    func options(defaultPort: Int, model: String, keepsJournal: Bool = true) throws -> ServiceOptions {
+    func options(defaultPort: Int, pool: ServicePool, keepsJournal: Bool = true) throws -> ServiceOptions {
         var control = ControlConfiguration()
         control.queueLimit = queueLimit
         control.maximumAttempts = maximumAttempts
@@ -106,16 +108,24 @@ struct ServiceArguments: ParsableArguments {
         control.clientLimit = clientLimit
         control.recoveryLimit = .seconds(recoveryLimit)
         var kept: JournalConfiguration?
-        if !noJournal, keepsJournal || journal != nil {
-            let name = String(model.map { $0.isLetter || $0.isNumber || "-._".contains($0) ? $0 : "_" })
+        let section = pool.file.journal
+        let path = journal.map(absolutePath) ?? section.path.map { absolutePath(pool.file.path($0)) }
+        if !noJournal, keepsJournal || path != nil {
+            let name = String(
+                pool.shape.name.map { $0.isLetter || $0.isNumber || "-._".contains($0) ? $0 : "_" })
             var configuration = JournalConfiguration(
-                path: journal.map(absolutePath) ?? CacheFolder.path("journals/\(name).db"))
-            configuration.keepsTexts = !noJournalTexts
+                path: path ?? CacheFolder.path("journals/\(name).db"))
+            configuration.keepsTexts = section.keepsTexts && !noJournalTexts
+            if let limit = section.ageLimit { configuration.ageLimit = .seconds(limit) }
+            if let limit = section.sizeLimit {
+                configuration.sizeLimit = limit
+                configuration.hardSizeLimit = max(configuration.hardSizeLimit, limit * 4)
+            }
             kept = configuration
         }
         return ServiceOptions(
             gateway: try gateway(defaultPort: defaultPort), control: control,
-            journal: kept, isJournalChosen: journal != nil, drainLimit: drainLimit, planning: planning)
+            journal: kept, isJournalChosen: path != nil, drainLimit: drainLimit, planning: planning)
     }
 
     /// `http` or `https`.

@@ -104,7 +104,7 @@ struct UpCommand: AsyncParsableCommand {
         let answersOnce = !noPrompt && (prompt != nil || !console.isInteractive)
         // A single answer needs no port of its own: any free one will do.
         let options = try service.options(
-            defaultPort: answersOnce ? 0 : ServiceArguments.defaultPort, model: pool.shape.name,
+            defaultPort: answersOnce ? 0 : ServiceArguments.defaultPort, pool: pool,
             keepsJournal: noPrompt)
         try await PoolService.checkPort(options.gateway)
         console.say("starting \(pool.file.servers.count) block servers")

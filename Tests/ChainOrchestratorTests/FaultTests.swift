@@ -73,7 +73,8 @@ struct FaultTests {
         }
     }
 
-    @Test("A fault in the prompt's own step loses nothing either", arguments: [FaultyProxy.Fault.cut, .corrupt])
+    @Test(
+        "A fault in the prompt's own step loses nothing either", arguments: [FaultyProxy.Fault.cut, .corrupt])
     func faultInThePrompt(_ fault: FaultyProxy.Fault) async throws {
         var wish = wish()
         wish.profile = EmulatedProfile(stepSeconds: 0.15)

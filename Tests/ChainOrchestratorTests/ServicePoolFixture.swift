@@ -26,6 +26,7 @@ final class ServiceFixture: Sendable {
     /// What a test wants of the pool.
     struct Wish {
         var cluster: Cluster
+        /// Of the first servers; the others are spare.
         var placement: [BlockRange]
         var sequenceLength = 512
         var model: LlamaFile?
@@ -49,7 +50,8 @@ final class ServiceFixture: Sendable {
 
     init(_ wish: Wish) async throws {
         var cluster = wish.cluster
-        cluster.manualPlacement = Placement(ranges: wish.placement.map { $0 })
+        cluster.manualPlacement = Placement(
+            ranges: (0..<cluster.servers.count).map { $0 < wish.placement.count ? wish.placement[$0] : nil })
         let plan = try Planner.plan(cluster, options: PlanningOptions(placement: .manual))
         self.cluster = cluster
         self.plan = plan
@@ -93,7 +95,9 @@ final class ServiceFixture: Sendable {
         let recomposed = cluster
         var configuration = OrchestratorConfiguration(
             cluster: cluster, plan: plan, sequenceLength: wish.sequenceLength,
-            addresses: (proxies.isEmpty ? ports : proxies.map(\.port)).map { ServerAddress(host: "127.0.0.1", port: $0) },
+            addresses: (proxies.isEmpty ? ports : proxies.map(\.port)).map {
+                ServerAddress(host: "127.0.0.1", port: $0)
+            },
             threads: names.map { _ in 0 }, modelRoot: "test")
         configuration.control = wish.control
         configuration.control.queueLimit = wish.queueLimit

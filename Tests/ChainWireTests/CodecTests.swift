@@ -173,10 +173,10 @@ import Testing
         #expect(error(frame(.ping, [UInt8](repeating: 0, count: 9))) == .malformed(.ping, "1 bytes too many"))
         let count = [UInt8](repeating: 0, count: 8) + [0xFF, 0xFF, 0xFF, 0xFF, 1, 0, 0, 0]
         #expect(error(frame(.open, count)) == .malformed(.open, "first block is 4294967295"))
-        let text: [UInt8] = [1, 0, 2, 0, 0xC3, 0x28]
+        let text: [UInt8] = [2, 0, 2, 0, 0xC3, 0x28]
         #expect(error(frame(.hello, text)) == .malformed(.hello, "name is not UTF-8"))
-        #expect(error(frame(.hello, [1, 0, 9, 0, 65])) == .malformed(.hello, "ends before its name"))
-        #expect(error(frame(.hello, [1, 0, 1, 8])) == .malformed(.hello, "name has 2049 bytes"))
+        #expect(error(frame(.hello, [2, 0, 9, 0, 65])) == .malformed(.hello, "ends before its name"))
+        #expect(error(frame(.hello, [2, 0, 1, 8])) == .malformed(.hello, "name has 2049 bytes"))
         let state = [UInt8](repeating: 0, count: 8) + [4] + [UInt8](repeating: 0, count: 24)
         #expect(error(frame(.pong, state)) == .malformed(.pong, "state 4"))
         let fields = [UInt8](repeating: 0, count: 20) + [1, 0, 0, 0] + [UInt8](repeating: 0, count: 8)

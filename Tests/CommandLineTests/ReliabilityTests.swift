@@ -29,7 +29,9 @@ extension CommandLineSuite {
             var result: (numbers: [Int], data: [String]) = ([], [])
             for event in answer.text.components(separatedBy: "\n\n") {
                 let lines = event.components(separatedBy: "\n")
-                guard lines.count == 2, lines[0].hasPrefix("id: "), lines[1].hasPrefix("data: ") else { continue }
+                guard lines.count == 2, lines[0].hasPrefix("id: "), lines[1].hasPrefix("data: ") else {
+                    continue
+                }
                 result.numbers.append(Int(lines[0].dropFirst(4)) ?? -1)
                 result.data.append(String(lines[1].dropFirst(6)))
             }
@@ -63,7 +65,8 @@ extension CommandLineSuite {
                 #expect(events.numbers == Array(1...events.numbers.count))
                 #expect(events.data.last == "[DONE]")
                 // The other one from its 31st event on, by the answer's own identifier.
-                let rest = numbered(try await second.service.get("/v1/requests/cmpl-\(names[1])/stream?from=31"))
+                let rest = numbered(
+                    try await second.service.get("/v1/requests/cmpl-\(names[1])/stream?from=31"))
                 #expect(rest.numbers.first == 31)
                 #expect(try text(rest.data) == String(expected(tokens).dropFirst(30)))
                 // A finished answer is given again, not computed again.
@@ -78,7 +81,9 @@ extension CommandLineSuite {
                 #expect(list.output.components(separatedBy: "resumed").count == 3)
                 #expect(list.output.components(separatedBy: "finished").count == 3)
                 let show = try await place.run("journal", "show", place.path("journal.db"), names[0])
-                #expect(show.status == 0 && show.output.contains("jobArrived") && show.output.contains("jobRestored"))
+                #expect(
+                    show.status == 0 && show.output.contains("jobArrived")
+                        && show.output.contains("jobRestored"))
             }
         }
 
@@ -197,7 +202,9 @@ extension CommandLineSuite {
                 let seconds = Date().timeIntervalSince(began)
                 #expect(answer.events.last == "[DONE]")
                 // Never less; how much more depends on what else this machine does.
-                #expect(seconds > 2 * service * 0.999 && seconds < 2 * service * 1.5 + 2, "\(seconds), \(service)")
+                #expect(
+                    seconds > 2 * service * 0.999 && seconds < 2 * service * 1.5 + 2, "\(seconds), \(service)"
+                )
                 #expect(try await running.stop().status == 0)
             }
         }

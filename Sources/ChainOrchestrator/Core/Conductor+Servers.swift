@@ -149,7 +149,9 @@ extension Conductor {
     // MARK: Loading
 
     func load(_ server: ServerIndex, _ incarnation: Incarnation) {
-        guard let link = link(server, incarnation), let assignment = assignments[server.rawValue] else { return }
+        guard let link = link(server, incarnation), let assignment = assignments[server.rawValue] else {
+            return
+        }
         servers[server.rawValue].state = .loading
         let (source, progress) = (source, progress)
         Task {

@@ -309,7 +309,8 @@ actor Conductor {
 
     /// Says the last word once it is written down, so that nobody who has heard it can find the request unfinished.
     private func deliver(
-        _ event: GenerationEvent, to events: AsyncStream<GenerationEvent>.Continuation, after position: UInt64?
+        _ event: GenerationEvent, to events: AsyncStream<GenerationEvent>.Continuation,
+        after position: UInt64?
     ) {
         guard let journal, let position else {
             events.yield(event)

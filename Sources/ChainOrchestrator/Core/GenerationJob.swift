@@ -84,7 +84,8 @@ actor GenerationJob {
             finished = result
             return .finished(result, generated)
         } catch let failure as HopFailure {
-            return Task.isCancelled ? .abandoned : .lost(failure.hop.server, failure.hop.incarnation, failure.error)
+            return Task.isCancelled
+                ? .abandoned : .lost(failure.hop.server, failure.hop.incarnation, failure.error)
         } catch let error as EngineError {
             return .failed(error.description)
         } catch {

@@ -112,7 +112,9 @@ package final class Orchestrator: GenerationService {
     }
 
     /// Takes no more requests; returns when those accepted have ended, or failed because they did not end in time.
-    package func drain(within limit: ChainModel.Duration? = nil) async { await conductor.drain(within: limit) }
+    package func drain(within limit: ChainModel.Duration? = nil) async {
+        await conductor.drain(within: limit)
+    }
 
     /// Gives up all requests.
     package func cancelAll() async { await conductor.cancelAll() }

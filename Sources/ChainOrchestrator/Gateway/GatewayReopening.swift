@@ -133,7 +133,8 @@ extension SocketAddress {
     /// Of this machine itself.
     var isLoopback: Bool {
         switch self {
-        case .v4, .v6: ipAddress.map { $0.hasPrefix("127.") || $0 == "::1" || $0.hasPrefix("::ffff:127.") } ?? false
+        case .v4, .v6:
+            ipAddress.map { $0.hasPrefix("127.") || $0 == "::1" || $0.hasPrefix("::ffff:127.") } ?? false
         case .unixDomainSocket: true
         }
     }

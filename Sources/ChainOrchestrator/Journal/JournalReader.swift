@@ -12,7 +12,8 @@ extension JournalStore {
         try database.read { database in
             try Row.fetchAll(
                 database,
-                sql: "SELECT * FROM request WHERE \(condition) ORDER BY run DESC, job DESC LIMIT \(limit ?? -1)",
+                sql:
+                    "SELECT * FROM request WHERE \(condition) ORDER BY run DESC, job DESC LIMIT \(limit ?? -1)",
                 arguments: arguments
             ).map(Self.request)
         }
@@ -26,11 +27,14 @@ extension JournalStore {
         request?.sampling.seed = UInt64(bitPattern: row["seed"] as Int64)
         return JournalRequest(
             key: JournalKey(run: row["run"], job: UInt64(row["job"] as Int64)), requestID: row["requestID"],
-            status: JournalRequest.Status(rawValue: row["status"]) ?? .accepted, acceptedAt: row["acceptedAt"],
+            status: JournalRequest.Status(rawValue: row["status"]) ?? .accepted,
+            acceptedAt: row["acceptedAt"],
             endedAt: row["endedAt"], request: request, promptTokens: row["promptTokens"],
             completionTokens: row["completionTokens"], chain: row["chain"], attempts: row["attempts"],
             reason: row["reason"],
-            result: try (row["result"] as Data?).map { try JSONDecoder().decode(GenerationResult.self, from: $0) },
+            result: try (row["result"] as Data?).map {
+                try JSONDecoder().decode(GenerationResult.self, from: $0)
+            },
             tokens: tokens.map { data in
                 data.withUnsafeBytes { Array($0.bindMemory(to: Int32.self)) }
             })

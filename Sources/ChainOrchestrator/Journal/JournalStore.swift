@@ -154,7 +154,8 @@ struct JournalStore {
         _ status: String, of key: JournalKey, at time: Double, in database: Database
     ) throws {
         try database.execute(
-            sql: "UPDATE request SET status = ?, endedAt = ? WHERE run = ? AND job = ? AND status = 'accepted'",
+            sql:
+                "UPDATE request SET status = ?, endedAt = ? WHERE run = ? AND job = ? AND status = 'accepted'",
             arguments: [status, time, key.run, Int64(key.job)])
     }
 
@@ -163,7 +164,8 @@ struct JournalStore {
         in database: Database
     ) throws {
         let result = outcome.result
-        let tokens = keepsTexts && outcome.kind == .finished
+        let tokens =
+            keepsTexts && outcome.kind == .finished
             ? outcome.tokens.withUnsafeBytes { Data($0) } : nil
         try database.execute(
             sql: """
@@ -173,7 +175,8 @@ struct JournalStore {
                 """,
             arguments: [
                 outcome.kind.rawValue, time, result?.completionTokens ?? outcome.tokens.count, result?.chain,
-                result?.attempts, outcome.reason, keepsTexts ? try result.map { try JSONEncoder().encode($0) } : nil,
+                result?.attempts, outcome.reason,
+                keepsTexts ? try result.map { try JSONEncoder().encode($0) } : nil,
                 tokens, run, Int64(job.rawValue),
             ])
     }
