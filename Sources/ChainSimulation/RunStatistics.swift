@@ -192,6 +192,7 @@ struct RunStatistics: ~Copyable {
         count(record, index: index, at: time, firstToken: firstToken)
     }
 
+    @inline(__always)
     private mutating func count(_ record: SimulatedJob, index: Int, at time: Int64, firstToken token: Int64) {
         remaining &-= 1
         completedCount &+= 1
@@ -208,7 +209,7 @@ struct RunStatistics: ~Copyable {
         batches.add(
             index: index, response: responseTime, wait: waitTime, firstToken: token &- record.arrival)
         if hasTokens { countTokens(record, at: time, firstToken: token) }
-        if savesRequests { save(record, at: time, firstToken: token) }
+        if savesRequests { save(record, index: index, at: time, firstToken: token) }
     }
 
     private mutating func countTokens(_ record: SimulatedJob, at time: Int64, firstToken token: Int64) {
@@ -222,11 +223,14 @@ struct RunStatistics: ~Copyable {
         }
     }
 
-    private mutating func save(_ record: SimulatedJob, at time: Int64, firstToken: Int64) {
+    private mutating func save(
+        _ record: SimulatedJob, index: Int, at time: Int64, firstToken: Int64
+    ) {
         let seconds = { (span: Int64) in Double(span) / 1e9 }
         requests.append(
             RequestRecord(
-                arrival: seconds(record.arrival), wait: seconds(record.firstStart - record.arrival),
+                number: index + length.warmUp, arrival: seconds(record.arrival),
+                wait: seconds(record.firstStart - record.arrival),
                 service: seconds(time - record.firstStart), firstToken: seconds(firstToken - record.arrival),
                 chain: ChainIndex(Int(record.chain)), attempts: Int(record.attempts),
                 tokens: hasTokens

@@ -31,6 +31,8 @@ package struct ServerUse: Hashable, Sendable {
 
 /// One counted request; times in seconds.
 package struct RequestRecord: Hashable, Sendable {
+    /// In order of arrival, from 0, uncounted jobs included.
+    package var number: Int
     package var arrival: Double
     /// From arrival to its first start.
     package var wait: Double

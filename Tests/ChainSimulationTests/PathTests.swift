@@ -45,7 +45,7 @@ import Testing
     /// Requests in order of arrival.
     private static func jobs(_ result: SimulationResult) -> [SlotQueue.Job] {
         func whole(_ seconds: Double) -> Int64 { Int64((seconds * 1e9).rounded()) }
-        return result.requests.sorted { $0.arrival < $1.arrival }.map {
+        return result.requests.sorted { $0.number < $1.number }.map {
             let arrival = whole($0.arrival)
             let start = arrival + whole($0.wait)
             return SlotQueue.Job(
