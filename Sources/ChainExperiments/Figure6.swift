@@ -51,6 +51,7 @@ package enum Figure6 {
                     systems: [
                         .petals(.lexicographic, asap: true), .petals(.lexicographic, retry: .client),
                         .bprr(codedLoad: false, .release, asap: true), .proposed(.tuned(by: .exact)),
+                        .improved(search: false),
                     ], proposed: .proposed(.tuned(by: .exact)))
             }
         }

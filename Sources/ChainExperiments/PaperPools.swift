@@ -118,4 +118,15 @@ package struct PaperPool: Sendable {
             model: model.shape, demand: Demand(arrivalRate: arrivalRate, loadTarget: loadTarget),
             servers: servers)
     }
+
+    /// The same pool with all times of its servers longer by a factor.
+    package func stretched(by factor: Double) -> PaperPool {
+        var pool = self
+        for server in isHigh.indices {
+            pool.tokenTimes[server] = tokenTimes[server].stretched(by: factor)
+            pool.cluster.servers[server].communicationTimeSeconds *= factor
+            pool.cluster.servers[server].blockTimeSeconds *= factor
+        }
+        return pool
+    }
 }

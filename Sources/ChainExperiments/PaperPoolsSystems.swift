@@ -25,6 +25,10 @@ package enum ComparedSystem: Hashable, Sendable {
     case bprr(codedLoad: Bool, BPRRSystem.WaitEstimate, asap: Bool = false)
     /// Chains of Algorithms 1 and 2, dispatched by JFFC.
     case proposed(PlanningOptions.Capacity)
+    /// The proposed system with the servers put to work that Algorithm 1 leaves unused.
+    ///
+    /// - Parameter search: Also improve the placement by local search, which takes seconds for 40 servers.
+    case improved(search: Bool)
     /// The authors' program for figure 6, with its own placement, allocation, choice of `c` and queue.
     case proposedAsCoded
     /// JFFC over servers that hold the whole model each.
@@ -39,6 +43,7 @@ package enum ComparedSystem: Hashable, Sendable {
             if let limit { name += "-cap\(limit)" }
             if retry == .backoff { name += "-backoff" }
             if retry == .client { name += "-client" }
+            if retry == .sharedClient { name += "-shared-client" }
             return asap ? name + "-asap" : name
         case .bprr(let codedLoad, let estimate, let asap):
             var name = "bprr"
@@ -47,6 +52,7 @@ package enum ComparedSystem: Hashable, Sendable {
             return asap ? name + "-asap" : name
         case .proposed(.fixed(let capacity)): return "proposed-c\(capacity)"
         case .proposed(.tuned(let criterion)): return "proposed-\(criterion.rawValue)"
+        case .improved(let search): return search ? "improved" : "all-servers"
         case .proposedAsCoded: return "proposed-as-coded"
         case .jffcOnly: return "jffc-only"
         }
@@ -61,6 +67,7 @@ package enum ComparedSystem: Hashable, Sendable {
             if let limit { notes.append("at most \(limit) blocks on a small server") }
             if retry == .backoff { notes.append("with back-off") }
             if retry == .client { notes.append("its own client, which reroutes") }
+            if retry == .sharedClient { notes.append("one client for all, which reroutes") }
             if asap { notes.append("starts as soon as it can") }
             return Self.title("PETALS", notes)
         case .bprr(let codedLoad, let estimate, let asap):
@@ -71,6 +78,8 @@ package enum ComparedSystem: Hashable, Sendable {
             return Self.title("BPRR", notes)
         case .proposed(.fixed(let capacity)): return "Proposed (c = \(capacity))"
         case .proposed(.tuned(let criterion)): return "Proposed (c by \(criterion.rawValue))"
+        case .improved(let search):
+            return search ? "Proposed, all servers used and placement improved" : "Proposed, all servers used"
         case .proposedAsCoded: return "Proposed as coded"
         case .jffcOnly: return "JFFC only"
         }
@@ -85,7 +94,7 @@ package enum ComparedSystem: Hashable, Sendable {
         switch self {
         case .petals: "petals"
         case .bprr: "bprr"
-        case .proposed, .proposedAsCoded: "proposed"
+        case .proposed, .proposedAsCoded, .improved: "proposed"
         case .jffcOnly: "jffc-only"
         }
     }
@@ -107,8 +116,8 @@ package struct ComparedRun: Hashable, Sendable {
     /// `ρ = λ/ν` of the chains.
     package var load: Double?
 
-    /// Whether the means depend on how many requests were counted: the load is at least one, or the wait grew from
-    /// the first half of the requests to the second (`RequestTimes.isUnstable`).
+    /// Whether the means depend on how many requests were counted: the load is at least one, or the waits
+    /// say so (`RequestTimes.isUnstable`).
     package var isUnstable: Bool { infeasible == nil && ((load ?? 0) >= 1 || times.isUnstable()) }
 }
 
@@ -140,6 +149,8 @@ extension PaperPool {
             return run
         case .proposed(let capacity):
             return composed(system, requests, PlanningOptions(capacity: capacity))
+        case .improved(let search):
+            return composed(system, requests, PlanningOptions(useAllServers: true, improve: search))
         case .jffcOnly:
             return composed(system, requests, PlanningOptions(placement: .wholeModel))
         case .proposedAsCoded:

@@ -4,10 +4,9 @@ import ChainModel
 /// another path.
 ///
 /// A server refuses at once when it has too few slots. The client then avoids it for 15 s, twice as long with
-/// every further refusal until one of its requests is taken there; and it sleeps 0, 1, 2, 4, … and at most 60 s
-/// from one attempt to the next. Servers are taken to be full when they have no room for a request over their
-/// whole range. All requests go through one client, as all orchestrated here do, and it knows the free caches of
-/// the moment, where PETALS' may be some minutes old.
+/// every further refusal until it is taken there; and it sleeps 0, 1, 2, 4, … and at most 60 s from one attempt
+/// to the next. Servers are taken to be full when they have no room for a request over their whole range. Clients
+/// know the free caches of the moment, where those of PETALS may be some minutes old.
 extension PetalsSystem {
     /// Attempts after which a request is given up. PETALS' client never does.
     static let attemptLimit = 1000
@@ -21,40 +20,35 @@ extension PetalsSystem {
         case release(request: Int)
     }
 
-    /// A client and the servers it knows.
-    private struct Client {
-        /// Free slots by server, the time until which it is avoided, and its refusals in a row.
-        var free: [Int]
-        var bannedUntil: [Double]
+    /// The servers that a client avoids.
+    private struct Bans {
+        /// By server, the time until which it is avoided, and its refusals in a row.
+        var until: [Double]
         var streaks: [Int]
 
-        init(slots: [Int]) {
-            free = slots
-            bannedUntil = [Double](repeating: -.infinity, count: slots.count)
-            streaks = [Int](repeating: 0, count: slots.count)
+        init(servers: Int) {
+            until = [Double](repeating: -.infinity, count: servers)
+            streaks = [Int](repeating: 0, count: servers)
         }
 
-        /// Takes the path's slots, or says which server refuses.
-        mutating func take(_ path: [ChainHop]) -> Int? {
-            if let refusing = path.first(where: { free[$0.server.rawValue] < $0.blockCount }) {
-                return refusing.server.rawValue
-            }
-            for hop in path {
-                free[hop.server.rawValue] -= hop.blockCount
-                streaks[hop.server.rawValue] = 0
-            }
-            return nil
-        }
-
-        mutating func release(_ path: [ChainHop]) {
-            for hop in path { free[hop.server.rawValue] += hop.blockCount }
-        }
-
-        mutating func ban(_ server: Int, at now: Double) {
+        mutating func refused(by server: Int, at now: Double) {
             let streak = min(streaks[server], PetalsSystem.longestStreak)
-            bannedUntil[server] = now + PetalsSystem.firstBan * Double(1 << streak)
+            until[server] = now + PetalsSystem.firstBan * Double(1 << streak)
             streaks[server] = streak + 1
         }
+
+        mutating func taken(by path: [ChainHop]) {
+            for hop in path { streaks[hop.server.rawValue] = 0 }
+        }
+    }
+
+    /// Takes the path's slots, or says which server refuses.
+    private func take(_ path: [ChainHop], from free: inout [Int]) -> Int? {
+        if let refusing = path.first(where: { free[$0.server.rawValue] < $0.blockCount }) {
+            return refusing.server.rawValue
+        }
+        for hop in path { free[hop.server.rawValue] -= hop.blockCount }
+        return nil
     }
 
     /// Sleep after the given number of failed attempts, seconds.
@@ -63,9 +57,12 @@ extension PetalsSystem {
         return min(Double(1 << min(failures - 2, 10)), longestGap)
     }
 
-    func runWithClient(_ requests: [RoutedRequest]) -> RoutedRun {
+    /// - Parameter shared: All requests go through one client, and avoid what refused any of them.
+    func runWithClient(_ requests: [RoutedRequest], shared: Bool) -> RoutedRun {
         var graph = graph
-        var client = Client(slots: slots)
+        var free = slots
+        let none = Bans(servers: slots.count)
+        var bans = [Bans](repeating: none, count: shared ? 1 : requests.count)
         var costs = [Double](repeating: 0, count: graph.demands.count)
         var outcomes = [RoutedOutcome?](repeating: nil, count: requests.count)
         var calendar = TimedHeap<Double, Event>()
@@ -75,12 +72,14 @@ extension PetalsSystem {
         while let (now, event) = calendar.removeNext() {
             switch event {
             case .release(let request):
-                client.release(outcomes[request]?.hops ?? [])
+                for hop in outcomes[request]?.hops ?? [] { free[hop.server.rawValue] += hop.blockCount }
             case .attempt(let request, let number):
-                setCosts(&costs, client, now: now)
+                let client = shared ? 0 : request
+                setCosts(&costs, free: free, bans[client], now: now)
                 let path = graph.shortestPath(hopCosts: hopCosts, demandCosts: costs, endCosts: endCosts)
-                let refusing = path.flatMap { client.take($0) }
+                let refusing = path.flatMap { take($0, from: &free) }
                 if let path, refusing == nil {
+                    bans[client].taken(by: path)
                     let outcome = outcome(requests[request], on: path, at: now)
                     outcomes[request] = outcome
                     // Slots are free again before anyone asks at the same moment.
@@ -88,7 +87,7 @@ extension PetalsSystem {
                         .release(request: request), at: requests[request].arrival + outcome.response)
                     continue
                 }
-                if let refusing { client.ban(refusing, at: now) }
+                if let refusing { bans[client].refused(by: refusing, at: now) }
                 guard number < Self.attemptLimit else { continue }
                 calendar.insert(
                     .attempt(request: request, number: number + 1),
@@ -98,11 +97,11 @@ extension PetalsSystem {
         return RoutedRun(outcomes: outcomes.map { $0 ?? Self.givenUp })
     }
 
-    /// What the client adds to a hop: the penalty of a full server; servers it avoids are out of reach.
-    private func setCosts(_ costs: inout [Double], _ client: Client, now: Double) {
+    /// What a client adds to a hop: the penalty of a full server; servers it avoids are out of reach.
+    private func setCosts(_ costs: inout [Double], free: [Int], _ bans: Bans, now: Double) {
         for server in slots.indices {
-            var cost = client.free[server] < placement.ranges[server]?.count ?? 0 ? Self.fullServerPenalty : 0
-            if client.bannedUntil[server] > now { cost = .infinity }
+            var cost = free[server] < placement.ranges[server]?.count ?? 0 ? Self.fullServerPenalty : 0
+            if bans.until[server] > now { cost = .infinity }
             for demand in graph.firstDemand[server]..<graph.firstDemand[server + 1] { costs[demand] = cost }
         }
     }

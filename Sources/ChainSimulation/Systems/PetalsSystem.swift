@@ -14,9 +14,11 @@ package struct PetalsSystem: Sendable {
         case none
         /// It asks again after 1, 3, 7, 15, 31, 63, 123, 183, … seconds, and keeps its path.
         case backoff
-        /// As PETALS' own client: it asks again after 0, 0, 1, 3, 7, 15, … seconds, finds a new path every time,
-        /// and avoids for a while a server that refused.
+        /// As PETALS' own client: it asks at 0, 0, 1, 3, 7, 15, … seconds, finds a new path every time, and avoids
+        /// for a while a server that refused it.
         case client
+        /// The same with one client for all requests: what refused one of them is avoided by all.
+        case sharedClient
     }
 
     package struct Parameters: Hashable, Sendable {
@@ -89,7 +91,15 @@ package struct PetalsSystem: Sendable {
     /// - Complexity: per request O(hops of the graph + requests that hold slots on its path).
     package func run(_ requests: [RoutedRequest]) -> RoutedRun {
         precondition(firstMissingBlock == nil, "A block is not hosted: nothing can be served.")
-        if parameters.retry == .client { return runWithClient(requests) }
+        switch parameters.retry {
+        case .client, .sharedClient:
+            return runWithClient(requests, shared: parameters.retry == .sharedClient)
+        case .none, .backoff:
+            return runWithFixedPaths(requests)
+        }
+    }
+
+    private func runWithFixedPaths(_ requests: [RoutedRequest]) -> RoutedRun {
         var graph = graph
         var believed = [ReleaseList](repeating: ReleaseList(), count: slots.count)
         var actual = believed

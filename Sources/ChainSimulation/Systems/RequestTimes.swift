@@ -45,16 +45,26 @@ package struct RequestTimes: Hashable, Sendable {
         return (Self.mean(waits[half...]) - Self.mean(waits[..<half])) / meanService
     }
 
-    /// Whether the mean response time had better not be read as one.
+    /// Share of the requests that still wait when the last one arrives: so much slower than they came were they
+    /// served.
+    package var backlog: Double {
+        guard let last = arrivals.last else { return 0 }
+        return Double(arrivals.indices.count { arrivals[$0] + waits[$0] > last }) / Double(count)
+    }
+
+    /// Whether the mean response time had better not be read as one: it would be another for more requests.
     ///
-    /// The second half waits at least twice as long as the first, and longer by at least `growth` mean service
-    /// times.
-    package func isUnstable(growth: Double = unstableGrowth) -> Bool {
+    /// Either the second half waits at least twice as long as the first, and longer by at least `growth` mean
+    /// service times; or more than a share `backlog` still waits at the end.
+    package func isUnstable(growth: Double = unstableGrowth, backlog: Double = unstableBacklog) -> Bool {
         let half = count / 2
         guard half >= 1 else { return false }
+        if self.backlog > backlog { return true }
         return waitGrowth >= growth && Self.mean(waits[half...]) >= 2 * Self.mean(waits[..<half])
     }
 
     /// Growth from which on a run counts as unstable.
     package static let unstableGrowth = 1.0
+    /// Backlog above which a run counts as unstable.
+    package static let unstableBacklog = 0.05
 }

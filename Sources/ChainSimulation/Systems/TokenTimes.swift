@@ -35,4 +35,12 @@ package struct ServerTokenTimes: Hashable, Sendable {
     package func block(input: Double, output: Double) -> Double {
         blockConstant + input * blockPromptToken + max(0, output - 1) * blockOutputToken
     }
+
+    /// All times longer by a factor.
+    package func stretched(by factor: Double) -> TokenTimes {
+        TokenTimes(
+            promptDelay: promptDelay * factor, tokenDelay: tokenDelay * factor,
+            blockConstant: blockConstant * factor, blockPromptToken: blockPromptToken * factor,
+            blockOutputToken: blockOutputToken * factor)
+    }
 }

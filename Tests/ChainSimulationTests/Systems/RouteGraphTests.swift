@@ -164,6 +164,9 @@ struct CaseGenerator: RandomNumberGenerator {
         #expect(HandPool.paths(run) == [[0], [1, 2], [1, 2], [0], [1, 2], [0]])
         #expect(close(run.outcomes.map(\.wait), [0, 0, 2, 5, 0, 0]))
         #expect(close(run.outcomes.map(\.response), [6.5, 2.5, 6.5, 8.5, 4.5, 3.5]))
+        // The fast chain is free for whoever comes the moment that its request ends.
+        let punctual = system.run(HandPool.requests([(0, 1), (3, 1)]))
+        #expect(HandPool.paths(punctual) == [[0], [0]])
     }
 }
 
@@ -189,7 +192,11 @@ struct CaseGenerator: RandomNumberGenerator {
         #expect(abs(growing.waitGrowth - 5) < 1e-9)
         #expect(growing.isUnstable())
         #expect(!level.isUnstable())
-        #expect(!growing.isUnstable(growth: 6))
+        #expect(!growing.isUnstable(growth: 6, backlog: 1))
+        // Those after 99/1.1 = 90 still wait at 99.
+        #expect(abs(growing.backlog - 0.09) < 1e-9)
+        #expect(growing.isUnstable(growth: 6))
+        #expect(!growing.isUnstable(growth: 6, backlog: 0.09))
         #expect(!RequestTimes().isUnstable())
     }
 }

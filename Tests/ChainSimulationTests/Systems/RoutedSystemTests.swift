@@ -82,6 +82,15 @@ func close(_ values: [Double], _ expected: [Double]) -> Bool {
         #expect(close(fair.outcomes.map(\.wait), [0, 0, 0, 0, 0]))
     }
 
+    /// The fifth waits until 6.5, but is believed to be over at 3.5: so both requests at 5 go to server 0, though 1
+    /// and 2 are free, and wait there.
+    @Test func estimatesLeaveTheWaitOut() {
+        let requests = HandPool.requests([(0, 2), (0, 2), (0, 1), (0, 1), (0, 1), (5, 1), (5, 1)])
+        let run = system().run(requests)
+        #expect(HandPool.paths(run) == [[0], [0], [1, 2], [1, 2], [0], [0], [0]])
+        #expect(close(run.outcomes.map(\.wait), [0, 0, 0, 0, 6.5, 1.5, 5]))
+    }
+
     @Test func attemptsOfTheSimulator() {
         let pairs: [(Double, Double)] = [
             (0, 0), (0.5, 1), (1, 1), (1.1, 3), (7, 7), (40, 63), (63, 63), (64, 123), (123.5, 183),
@@ -111,6 +120,22 @@ func close(_ values: [Double], _ expected: [Double]) -> Bool {
         let longest = HandPool.requests([(0, 20), (0, 20), (0, 15), (0, 15), (0, 1)])
         let last = system(retry: .client).run(longest)
         #expect(close([last.outcomes[4].wait], [63]))
+    }
+
+    /// At 3.5 the first is over, and its slots are free for whoever comes then.
+    @Test func releasesComeBeforeAttempts() {
+        let run = system(retry: .client).run(HandPool.requests([(0, 1), (0, 2), (3.5, 1)]))
+        #expect(HandPool.paths(run) == [[0], [0], [0]])
+    }
+
+    /// The fifth is refused by 0 and 1, which it avoids until 15. The sixth, at 4, finds 0 with room, unless it has
+    /// the fifth's client: then it asks at 4, 4, 5, 7, 11 and 19.
+    @Test func clientsMayBeShared() {
+        let requests = HandPool.requests([(0, 1), (0, 2), (0, 1), (0, 0.5), (0, 1), (4, 1)])
+        let own = system(retry: .client).run(requests)
+        #expect(close(own.outcomes.map(\.wait), [0, 0, 0, 0, 15, 0]))
+        let shared = system(retry: .sharedClient).run(requests)
+        #expect(close(shared.outcomes.map(\.wait), [0, 0, 0, 0, 15, 15]))
     }
 
     @Test func missingBlockIsNamed() {
