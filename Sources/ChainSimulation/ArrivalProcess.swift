@@ -103,7 +103,7 @@ package enum ArrivalProcess: Hashable, Sendable {
 }
 
 /// Draws the arrivals of a process one after the other.
-struct ArrivalSource: Sendable {
+struct ArrivalSource: ~Copyable {
     private let process: ArrivalProcess
     private var random: RandomStream
     /// Time of the latest arrival or change of rate, seconds.

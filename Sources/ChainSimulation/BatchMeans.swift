@@ -2,9 +2,9 @@
 ///
 /// Means of long batches are nearly independent, which gives a confidence interval from one run. Batches have
 /// a power of two of jobs; when there are too many, neighbours merge, so memory does not grow with the run.
-struct BatchMeans: Sendable {
+struct BatchMeans: ~Copyable {
     /// Sums over the jobs of one batch; times in nanoseconds.
-    struct Sums: Sendable {
+    struct Sums: BitwiseCopyable, Sendable {
         var jobs = 0
         var waited = 0
         var response = 0.0
@@ -24,14 +24,14 @@ struct BatchMeans: Sendable {
     static let fewestBatches = 20
     private static let mostBatches = 4096
 
-    private(set) var batches: [Sums]
+    private var batches: OwnedBuffer<Sums>
     private var shift: Int
 
     /// - Parameter jobs: jobs that will be added, at least.
     init(jobs: Int) {
         shift = 0
         while jobs >> (shift + 1) >= Self.fewestBatches { shift += 1 }
-        batches = Array(repeating: Sums(), count: Self.mostBatches)
+        batches = OwnedBuffer(repeating: Sums(), count: Self.mostBatches)
     }
 
     @inline(__always)
@@ -43,11 +43,23 @@ struct BatchMeans: Sendable {
             merge()
             batch = index >> shift
         }
-        batches[batch].jobs &+= 1
-        batches[batch].waited &+= wait > 0 ? 1 : 0
-        batches[batch].response += Double(response)
-        batches[batch].wait += Double(wait)
-        batches[batch].firstToken += Double(firstToken)
+        Self.add(response, wait, firstToken, to: &batches[batch])
+    }
+
+    @inline(__always)
+    private static func add(_ response: Int64, _ wait: Int64, _ firstToken: Int64, to sums: inout Sums) {
+        sums.jobs &+= 1
+        sums.waited &+= wait > 0 ? 1 : 0
+        sums.response += Double(response)
+        sums.wait += Double(wait)
+        sums.firstToken += Double(firstToken)
+    }
+
+    /// Jobs that waited.
+    var waited: Int {
+        var sum = 0
+        for batch in 0..<batches.count { sum += batches[batch].waited }
+        return sum
     }
 
     private mutating func merge() {

@@ -1,7 +1,7 @@
 import ChainModel
 
 /// The losses and returns of servers in order of time.
-struct FaultSource: Sendable {
+struct FaultSource: ~Copyable {
     private var calendar = EventCalendar()
     private var random: RandomStream
     private var means: (up: Double, down: Double)?

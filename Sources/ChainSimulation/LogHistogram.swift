@@ -6,23 +6,35 @@ package struct LogHistogram: Hashable, Sendable {
     /// Greatest relative error of a quantile.
     package static let relativeError = 1.0 / 256
 
-    private var counts: [UInt64] = Array(repeating: 0, count: Self.bucketCount)
+    private var counts: [UInt64]
     package private(set) var count: UInt64 = 0
     package private(set) var largest: Int64 = 0
     private var sum = 0.0
     private var squares = 0.0
 
-    private static let bucketCount = 256 + (63 - 8) * 128
+    static let bucketCount = 256 + (63 - 8) * 128
 
-    package init() {}
+    package init() { counts = Array(repeating: 0, count: Self.bucketCount) }
+
+    init(_ counter: borrowing HistogramCounter) {
+        var counts = Array(repeating: UInt64(0), count: Self.bucketCount)
+        for bucket in counts.indices {
+            counts[bucket] = counter.counts[bucket]
+            count += counts[bucket]
+        }
+        self.counts = counts
+        largest = counter.largest
+        sum = counter.sum
+        squares = counter.squares
+    }
 
     @inline(__always)
-    private static func bucket(_ nanoseconds: Int64) -> Int {
+    static func bucket(_ nanoseconds: Int64) -> Int {
         let value = UInt64(bitPattern: nanoseconds)
         if value < 256 { return Int(truncatingIfNeeded: value) }
         let exponent = 63 &- value.leadingZeroBitCount
         // The seven bits after the leading one.
-        let digits = Int(truncatingIfNeeded: value >> UInt64(truncatingIfNeeded: exponent &- 7)) & 127
+        let digits = Int(truncatingIfNeeded: value &>> UInt64(truncatingIfNeeded: exponent &- 7)) & 127
         return 256 &+ (exponent &- 8) &* 128 &+ digits
     }
 
@@ -34,23 +46,18 @@ package struct LogHistogram: Hashable, Sendable {
         return (Double(128 + digits) + 0.5) * width
     }
 
-    /// Adds a duration that is not negative. O(1).
-    @inline(__always)
-    package mutating func add(_ nanoseconds: Int64) {
-        counts[Self.bucket(nanoseconds)] &+= 1
-        count &+= 1
-        largest = max(largest, nanoseconds)
-        let value = Double(nanoseconds)
-        sum += value
-        squares += value * value
-    }
-
     package mutating func merge(_ other: LogHistogram) {
         for bucket in counts.indices { counts[bucket] += other.counts[bucket] }
         count += other.count
         largest = max(largest, other.largest)
         sum += other.sum
         squares += other.squares
+    }
+
+    /// Adds values that are zero.
+    mutating func addZeros(_ number: UInt64) {
+        counts[0] += number
+        count += number
     }
 
     /// Mean, seconds; exact, not from the buckets. 0 without values.
@@ -73,5 +80,32 @@ package struct LogHistogram: Hashable, Sendable {
             if Double(below) >= rank { return min(Self.middle(bucket), Double(largest)) / 1e9 }
         }
         return Double(largest) / 1e9
+    }
+}
+
+/// A histogram while it is filled.
+struct HistogramCounter: ~Copyable {
+    fileprivate var counts = OwnedBuffer(repeating: UInt64(0), count: LogHistogram.bucketCount)
+    fileprivate var largest: Int64 = 0
+    fileprivate var sum = 0.0
+    fileprivate var squares = 0.0
+
+    /// Adds a duration that is not negative. O(1).
+    @inline(__always)
+    mutating func add(_ nanoseconds: Int64) {
+        counts[LogHistogram.bucket(nanoseconds)] &+= 1
+        largest = max(largest, nanoseconds)
+        let value = Double(nanoseconds)
+        sum += value
+        squares += value * value
+    }
+
+    /// Adds a duration several times.
+    mutating func add(_ nanoseconds: Int64, times: Int) {
+        counts[LogHistogram.bucket(nanoseconds)] &+= UInt64(times)
+        largest = max(largest, nanoseconds)
+        let value = Double(nanoseconds)
+        sum += value * Double(times)
+        squares += value * value * Double(times)
     }
 }

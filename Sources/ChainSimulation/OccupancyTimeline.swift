@@ -13,10 +13,7 @@ package struct OccupancyTimeline: Hashable, Sendable {
 
     /// Length of an interval, nanoseconds.
     private var length: Int64
-    private var intervalEnd: Int64
-    private var last: Int64 = 0
-    private var runningArea = 0.0
-    private var waitingArea = 0.0
+    private(set) var intervalEnd: Int64
     package private(set) var intervals: [Interval] = []
 
     /// - Parameter length: of the first intervals, nanoseconds, positive.
@@ -29,24 +26,10 @@ package struct OccupancyTimeline: Hashable, Sendable {
     /// Length of an interval, seconds.
     package var intervalSeconds: Double { Double(length) / 1e9 }
 
-    /// Until `now` so many jobs ran and waited.
-    @inline(__always)
-    mutating func hold(running: Int, waiting: Int, until now: Int64) {
-        while now >= intervalEnd { closeInterval(running: running, waiting: waiting) }
-        let time = Double(now &- last)
-        runningArea += time * Double(running)
-        waitingArea += time * Double(waiting)
-        last = now
-    }
-
-    private mutating func closeInterval(running: Int, waiting: Int) {
-        let time = Double(intervalEnd - last)
+    /// Ends the current interval; areas are the integrals over it, nanoseconds.
+    mutating func closeInterval(runningArea: Double, waitingArea: Double) {
         let whole = Double(length)
-        intervals.append(
-            Interval(
-                running: (runningArea + time * Double(running)) / whole,
-                waiting: (waitingArea + time * Double(waiting)) / whole))
-        (runningArea, waitingArea, last) = (0, 0, intervalEnd)
+        intervals.append(Interval(running: runningArea / whole, waiting: waitingArea / whole))
         if intervals.count == Self.mostIntervals {
             for position in 0..<(Self.mostIntervals / 2) {
                 let (left, right) = (intervals[2 * position], intervals[2 * position + 1])

@@ -31,6 +31,9 @@ package struct RandomStream: RandomNumberGenerator, Sendable {
         fourth = mixer.next()
     }
 
+    /// A generator in a given state, to compare with others' implementations.
+    init(words: (UInt64, UInt64, UInt64, UInt64)) { (first, second, third, fourth) = words }
+
     /// A number that seeds the stream of a purpose and replication: each part is mixed before the next is
     /// added, since SplitMix64 started from neighbouring numbers of its own sequence would repeat itself.
     package static func substream(seed: UInt64, purpose: Purpose, replication: Int) -> UInt64 {

@@ -2,9 +2,9 @@ import ChainModel
 
 /// What is counted while a simulation runs. O(1) per event; memory does not grow with the run, unless every
 /// request is to be kept.
-struct RunStatistics: Sendable {
+struct RunStatistics: ~Copyable {
     /// A job that ended before it was known whether it counts.
-    private struct EarlyJob {
+    struct EarlyJob {
         var record: SimulatedJob
         var job: UInt64
         var end: Int64
@@ -15,18 +15,21 @@ struct RunStatistics: Sendable {
     private let hasTokens: Bool
     private let savesRequests: Bool
     private let warmUp: UInt64
-    private let capacity: Int
 
     /// Counted jobs of this stage, and those of them that have not ended.
     private(set) var target: Int
     private(set) var remaining: Int
     private var batches: BatchMeans
     private var early: [EarlyJob] = []
-    private var response = LogHistogram()
-    private var wait = LogHistogram()
-    private var service = LogHistogram()
-    private var firstToken = LogHistogram()
-    private var interToken = LogHistogram()
+    /// Of jobs that started at once, whose response is their service.
+    private var atOnce = HistogramCounter()
+    /// Of jobs that waited.
+    private var response = HistogramCounter()
+    private var wait = HistogramCounter()
+    private var service = HistogramCounter()
+    private var firstToken = HistogramCounter()
+    private var interToken = HistogramCounter()
+    private var tokenGaps = HistogramCounter()
     private var completedCount = 0
     private var failedCount = 0
     private var refusedCount = 0
@@ -37,35 +40,45 @@ struct RunStatistics: Sendable {
     private var requests: [RequestRecord] = []
     private var precisionMet: Bool?
 
-    /// Jobs that run on each chain, with the integral over time, nanoseconds.
-    private(set) var running: [Int]
-    private var totalRunning = 0
-    private var busy: [Double]
-    private var busySince: [Int64]
-    private var endedOn: [Int]
-    private var timeline: OccupancyTimeline
+    struct ChainTally: BitwiseCopyable {
+        /// Jobs that run now.
+        var running = 0
+        /// Time that slots were taken in the window by jobs that left, nanoseconds.
+        var busy = 0.0
+        /// Counted jobs that ended.
+        var ended = 0
+    }
 
-    /// Integrals of the number of jobs over time, and sums of times in the system, modulo 2⁶⁴ nanoseconds.
+    private var chains: OwnedBuffer<ChainTally>
+    private var totalRunning = 0
+
+    /// Integrals of the numbers of jobs over time, and sums of times in the system, modulo 2⁶⁴ nanoseconds.
     private var jobTime: UInt64 = 0
+    private var runningTime: UInt64 = 0
     private var sojourns: UInt64 = 0
+    /// The integrals when they were last added up.
+    private var addedUp = (jobTime: UInt64(0), runningTime: UInt64(0))
+    private var timeline: OccupancyTimeline
+    /// Integral of the number of jobs over the current interval, as far as it was added up.
+    private var areaInInterval = 0.0
 
     /// From the first counted arrival to the last.
     private var window = Window()
 
-    private struct Window {
+    struct Window {
         var start: Int64 = 0
         var end: Int64 = 0
         /// Integral of the number of jobs since the start, nanoseconds.
         var jobTime = 0.0
         var jobTimeAtEnd = 0.0
         var busyAtEnd: [Double] = []
-        var waitingAtEnd = 0
-        var isOpen = false
     }
 
     init(_ simulation: Simulation) {
-        length = simulation.length
+        // Nothing may read `self` before it is whole: the compiler (6.3) then destroys what is not there yet.
+        let length = simulation.length
         precondition(length.jobs >= 1 && length.warmUp >= 0, "A run needs jobs to count.")
+        self.length = length
         hasTokens = simulation.sizes.areTokens
         savesRequests = simulation.savesRequests
         warmUp = UInt64(length.warmUp)
@@ -73,70 +86,90 @@ struct RunStatistics: Sendable {
         remaining = length.jobs
         batches = BatchMeans(jobs: length.jobs)
         let chains = simulation.system.chains
-        capacity = simulation.system.totalCapacity
-        running = Array(repeating: 0, count: chains.count)
-        busy = Array(repeating: 0, count: chains.count)
-        busySince = Array(repeating: 0, count: chains.count)
-        endedOn = Array(repeating: 0, count: chains.count)
+        self.chains = OwnedBuffer(repeating: ChainTally(), count: chains.count)
         let shortest = chains.first?.serviceTime ?? 1
         timeline = OccupancyTimeline(length: max(1, Int64(shortest * 1e9)))
     }
 
+    /// Jobs that run on a chain.
+    func running(on chain: Int) -> Int { chains[chain].running }
+
     // MARK: Events
 
+    /// Until `time` so many jobs were in the system.
     @inline(__always)
-    mutating func hold(inSystem: Int, until time: Int64, since now: Int64) {
-        let span = time &- now
-        jobTime &+= UInt64(bitPattern: Int64(inSystem)) &* UInt64(bitPattern: span)
-        window.jobTime += Double(inSystem) * Double(span)
-        timeline.hold(running: totalRunning, waiting: inSystem &- totalRunning, until: time)
+    mutating func hold(inSystem: Int, since now: Int64, until time: Int64) {
+        var since = now
+        while time >= timeline.intervalEnd {
+            integrate(inSystem, timeline.intervalEnd &- since)
+            since = timeline.intervalEnd
+            addUp(closesInterval: true)
+        }
+        integrate(inSystem, time &- since)
     }
 
-    /// - Precondition: the job is not in `inSystem` of the last `hold`.
     @inline(__always)
-    mutating func arrived(_ job: UInt64, at time: Int64) {
+    private mutating func integrate(_ inSystem: Int, _ span: Int64) {
+        jobTime &+= UInt64(bitPattern: Int64(inSystem) &* span)
+        runningTime &+= UInt64(bitPattern: Int64(totalRunning) &* span)
+    }
+
+    /// Adds the integrals' growth to the window, and at the end of an interval to the timeline.
+    private mutating func addUp(closesInterval: Bool) {
+        let jobArea = Double(jobTime &- addedUp.jobTime)
+        window.jobTime += jobArea
+        addedUp.jobTime = jobTime
+        guard closesInterval else { return }
+        let runningArea = Double(runningTime &- addedUp.runningTime)
+        let allArea = jobArea + areaInInterval
+        timeline.closeInterval(runningArea: runningArea, waitingArea: max(0, allArea - runningArea))
+        addedUp.runningTime = runningTime
+        areaInInterval = 0
+    }
+
+    @inline(__always)
+    mutating func arrived(_ job: UInt64, at time: Int64, _ jobs: borrowing SimulatedJobs) {
         arrivals &+= 1
         if job == warmUp { openWindow(at: time) }
-        if job &+ 1 == warmUp &+ UInt64(target) { closeWindow(at: time) }
+        if job &+ 1 == warmUp &+ UInt64(target) { closeWindow(at: time, jobs) }
     }
 
     private mutating func openWindow(at time: Int64) {
+        addUpWithinInterval()
         window.start = time
         window.jobTime = 0
-        window.isOpen = true
-        for chain in busy.indices {
-            busy[chain] = 0
-            busySince[chain] = time
-            endedOn[chain] = 0
+        for chain in 0..<chains.count {
+            chains[chain].busy = 0
+            chains[chain].ended = 0
         }
     }
 
-    private mutating func closeWindow(at time: Int64) {
+    private mutating func closeWindow(at time: Int64, _ jobs: borrowing SimulatedJobs) {
+        addUpWithinInterval()
         window.end = time
         window.jobTimeAtEnd = window.jobTime
-        window.waitingAtEnd = 0
-        for chain in busy.indices { settle(chain, at: time) }
-        window.busyAtEnd = busy
+        window.busyAtEnd = (0..<chains.count).map { chains[$0].busy }
+        for job in jobs.oldest..<jobs.next where jobs[job].completion != 0 && jobs[job].arrival >= 0 {
+            window.busyAtEnd[Int(jobs[job].chain)] += Double(time - max(jobs[job].start, window.start))
+        }
+    }
+
+    private mutating func addUpWithinInterval() {
+        areaInInterval += Double(jobTime &- addedUp.jobTime)
+        addUp(closesInterval: false)
     }
 
     @inline(__always)
-    private mutating func settle(_ chain: Int, at time: Int64) {
-        busy[chain] += Double(running[chain]) * Double(time &- busySince[chain])
-        busySince[chain] = time
-    }
-
-    @inline(__always)
-    mutating func start(chain: Int, isRetry: Bool, at time: Int64) {
-        settle(chain, at: time)
-        running[chain] &+= 1
+    mutating func start(chain: Int, isRetry: Bool) {
+        chains[chain].running &+= 1
         totalRunning &+= 1
         if isRetry { retries += 1 }
     }
 
     @inline(__always)
-    mutating func leave(chain: Int, at time: Int64) {
-        settle(chain, at: time)
-        running[chain] &-= 1
+    mutating func leave(chain: Int, since start: Int64, at time: Int64) {
+        chains[chain].running &-= 1
+        chains[chain].busy += Double(time &- max(start, window.start))
         totalRunning &-= 1
     }
 
@@ -159,33 +192,45 @@ struct RunStatistics: Sendable {
         count(record, index: index, at: time, firstToken: firstToken)
     }
 
+    @inline(__always)
     private mutating func count(_ record: SimulatedJob, index: Int, at time: Int64, firstToken token: Int64) {
         remaining &-= 1
         completedCount &+= 1
-        endedOn[Int(record.chain)] &+= 1
+        chains[Int(record.chain)].ended &+= 1
         let responseTime = time &- record.arrival
         let waitTime = record.firstStart &- record.arrival
-        response.add(responseTime)
-        wait.add(waitTime)
-        service.add(time &- record.firstStart)
+        if waitTime == 0 {
+            atOnce.add(responseTime)
+        } else {
+            response.add(responseTime)
+            wait.add(waitTime)
+            service.add(time &- record.firstStart)
+        }
         batches.add(
             index: index, response: responseTime, wait: waitTime, firstToken: token &- record.arrival)
         if hasTokens { countTokens(record, at: time, firstToken: token) }
-        if savesRequests { save(record, at: time, firstToken: token) }
+        if savesRequests { save(record, index: index, at: time, firstToken: token) }
     }
 
     private mutating func countTokens(_ record: SimulatedJob, at time: Int64, firstToken token: Int64) {
         firstToken.add(token - record.arrival)
         inputTokens += Int(record.inputTokens)
         outputTokens += Int(record.outputTokens)
-        if record.outputTokens > 1 { interToken.add((time - token) / Int64(record.outputTokens - 1)) }
+        if record.outputTokens > 1 {
+            let gaps = Int(record.outputTokens) - 1
+            interToken.add((time - token) / Int64(gaps))
+            tokenGaps.add((time - token) / Int64(gaps), times: gaps)
+        }
     }
 
-    private mutating func save(_ record: SimulatedJob, at time: Int64, firstToken: Int64) {
+    private mutating func save(
+        _ record: SimulatedJob, index: Int, at time: Int64, firstToken: Int64
+    ) {
         let seconds = { (span: Int64) in Double(span) / 1e9 }
         requests.append(
             RequestRecord(
-                arrival: seconds(record.arrival), wait: seconds(record.firstStart - record.arrival),
+                number: index + length.warmUp, arrival: seconds(record.arrival),
+                wait: seconds(record.firstStart - record.arrival),
                 service: seconds(time - record.firstStart), firstToken: seconds(firstToken - record.arrival),
                 chain: ChainIndex(Int(record.chain)), attempts: Int(record.attempts),
                 tokens: hasTokens
@@ -214,7 +259,7 @@ struct RunStatistics: Sendable {
     /// Twice as many jobs, if a precision is asked for, not met, and the bound allows it.
     mutating func extend() -> Bool {
         guard let precision = length.precision else { return false }
-        let estimate = estimates(confidence: 0.95).response
+        let estimate = estimates(TimeHistograms(self)).response
         precisionMet = estimate.relativeHalfWidth.map { $0 <= precision } ?? false
         guard precisionMet == false, target * 2 <= length.mostJobs, arrivals >= warmUp + UInt64(target)
         else { return false }
@@ -229,12 +274,11 @@ struct RunStatistics: Sendable {
     }
 
     /// Adds the times so far of the jobs that have not ended.
-    mutating func close(_ jobs: SimulatedJobs, at now: Int64) {
+    mutating func close(_ jobs: borrowing SimulatedJobs, at now: Int64) {
         for job in jobs.oldest..<jobs.next where jobs[job].arrival >= 0 {
             left(since: jobs[job].arrival, at: now)
         }
-        if window.busyAtEnd.isEmpty { closeWindow(at: now) }
-        window.waitingAtEnd = 0
+        if window.busyAtEnd.isEmpty { closeWindow(at: now, jobs) }
     }
 
     struct Estimates {
@@ -246,20 +290,40 @@ struct RunStatistics: Sendable {
         var degrees: Int
     }
 
-    /// Means over all counted jobs, intervals from batch means.
-    func estimates(confidence: Double) -> Estimates {
+    /// The histograms over all counted jobs.
+    private struct TimeHistograms {
+        var response: LogHistogram
+        var wait: LogHistogram
+        var service: LogHistogram
+        var firstToken: LogHistogram
+
+        init(_ statistics: borrowing RunStatistics) {
+            let atOnce = LogHistogram(statistics.atOnce)
+            response = LogHistogram(statistics.response)
+            response.merge(atOnce)
+            service = LogHistogram(statistics.service)
+            service.merge(atOnce)
+            wait = LogHistogram(statistics.wait)
+            wait.addZeros(atOnce.count)
+            firstToken = LogHistogram(statistics.firstToken)
+        }
+    }
+
+    /// Means over all counted jobs, 95 % intervals from batch means.
+    private func estimates(_ times: TimeHistograms) -> Estimates {
+        let confidence = 0.95
         let complete = batches.complete(jobs: target).filter { $0.jobs > 0 }
         func estimate(_ mean: Double, _ value: (BatchMeans.Sums) -> Double) -> Estimate {
             let spread = Estimate(complete.map { value($0) / Double($0.jobs) }, confidence: confidence)
             return Estimate(mean: mean, halfWidth: spread.halfWidth, confidence: confidence)
         }
-        let all = max(1, Double(response.count))
-        let waited = batches.batches.reduce(0) { $0 + $1.waited }
+        let all = max(1, Double(times.response.count))
+        let waited = batches.waited
         return Estimates(
-            response: estimate(response.mean) { $0.response / 1e9 },
-            wait: estimate(wait.mean) { $0.wait / 1e9 },
-            service: estimate(service.mean) { ($0.response - $0.wait) / 1e9 },
-            firstToken: estimate(firstToken.mean) { $0.firstToken / 1e9 },
+            response: estimate(times.response.mean) { $0.response / 1e9 },
+            wait: estimate(times.wait.mean) { $0.wait / 1e9 },
+            service: estimate(times.service.mean) { ($0.response - $0.wait) / 1e9 },
+            firstToken: estimate(times.firstToken.mean) { $0.firstToken / 1e9 },
             waitProbability: estimate(Double(waited) / all) { Double($0.waited) },
             degrees: max(1, complete.count - 1))
     }
@@ -267,38 +331,46 @@ struct RunStatistics: Sendable {
     func result(
         _ simulation: Simulation, replication: Int, events: Int, trouble: String?
     ) -> SimulationResult {
-        let estimates = estimates(confidence: 0.95)
+        let times = TimeHistograms(self)
+        let estimates = estimates(times)
+        let interToken = LogHistogram(interToken)
+        let tokenGaps = LogHistogram(tokenGaps)
         let span = Double(window.end - window.start)
         let chains = zip(simulation.system.chains, window.busyAtEnd).enumerated().map { chain, pair in
             ChainUse(
-                utilisation: span > 0 ? pair.1 / span / Double(pair.0.capacity) : 0, jobs: endedOn[chain])
+                utilisation: span > 0 ? pair.1 / span / Double(pair.0.capacity) : 0,
+                jobs: self.chains[chain].ended)
         }
         let rate = span > 0 ? Double(target - 1) / (span / 1e9) : 0
         let meanJobs = span > 0 ? window.jobTimeAtEnd / span : 0
-        let lawful = rate * response.mean
+        let lawful = rate * times.response.mean
         return SimulationResult(
             policy: simulation.policy.name, seed: simulation.seed, replications: 1,
             completed: completedCount, failed: failedCount, refused: refusedCount, retries: retries,
             events: events, duration: span / 1e9, arrivalRate: rate,
-            response: TimeSummary(estimate: estimates.response, histogram: response),
-            wait: TimeSummary(estimate: estimates.wait, histogram: wait),
-            service: TimeSummary(estimate: estimates.service, histogram: service),
+            response: TimeSummary(estimate: estimates.response, histogram: times.response),
+            wait: TimeSummary(estimate: estimates.wait, histogram: times.wait),
+            service: TimeSummary(estimate: estimates.service, histogram: times.service),
             firstToken: hasTokens
-                ? TimeSummary(estimate: estimates.firstToken, histogram: firstToken) : nil,
+                ? TimeSummary(estimate: estimates.firstToken, histogram: times.firstToken) : nil,
             interToken: hasTokens
                 ? TimeSummary(
                     estimate: Estimate(mean: interToken.mean, halfWidth: nil), histogram: interToken) : nil,
+            tokenGaps: hasTokens
+                ? TimeSummary(
+                    estimate: Estimate(mean: tokenGaps.mean, halfWidth: nil), histogram: tokenGaps) : nil,
             waitProbability: estimates.waitProbability, degrees: estimates.degrees,
             inputTokens: inputTokens, outputTokens: outputTokens, chains: chains,
             servers: simulation.system.serverUse(chains), meanJobs: meanJobs,
             littleDifference: lawful > 0 ? (meanJobs - lawful).magnitude / lawful : 0,
             littleHolds: jobTime == sojourns, timeline: timeline,
-            unstable: trouble ?? simulation.overload ?? drift, precisionMet: precisionMet,
+            unstable: trouble ?? simulation.overload ?? drift(meanService: times.service.mean),
+            precisionMet: precisionMet,
             requests: requests)
     }
 
     /// Signs of a queue that grows: the wait rises from quarter to quarter, and the last is far above the first.
-    private var drift: String? {
+    private func drift(meanService: Double) -> String? {
         let waits = batches.complete(jobs: target).filter { $0.jobs > 0 }.map { $0.wait / Double($0.jobs) }
         let quarter = waits.count / 4
         guard quarter >= 4 else { return nil }
@@ -312,7 +384,7 @@ struct RunStatistics: Sendable {
         let least = steps.reduce(.infinity) { min($0, $1) }
         let largest = steps.reduce(0) { max($0, $1) }
         guard rises, quarters[3] > 2.5 * quarters[0], least > 0.25 * largest,
-            quarters[3] / 1e9 > 2 * service.mean
+            quarters[3] / 1e9 > 2 * meanService
         else { return nil }
         return "the wait grew throughout the run, from \(Self.rounded(quarters[0])) to "
             + "\(Self.rounded(quarters[3])) s: it has no mean"

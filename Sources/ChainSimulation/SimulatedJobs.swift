@@ -1,5 +1,5 @@
 /// A job that arrived and has not ended.
-struct SimulatedJob: Sendable {
+struct SimulatedJob: BitwiseCopyable, Sendable {
     /// Nanoseconds; negative once the job has ended.
     var arrival: Int64 = Self.ended
     /// Of its first attempt; negative before.
@@ -17,13 +17,15 @@ struct SimulatedJob: Sendable {
     var attempts: Int32 = 0
 
     static let ended: Int64 = -1
+
+    var tokens: TokenCounts { TokenCounts(input: Int(inputTokens), output: Int(outputTokens)) }
 }
 
 /// Jobs by number, in a ring: numbers rise by one, so that a job's place is its number's lowest bits.
 ///
 /// Grows to the widest span between the oldest unfinished and the newest job, and then stays.
-struct SimulatedJobs: Sendable {
-    private(set) var ring: ContiguousArray<SimulatedJob>
+struct SimulatedJobs: ~Copyable {
+    private var ring: OwnedBuffer<SimulatedJob>
     private var mask: UInt64
     /// Every job before it has ended.
     private(set) var oldest: UInt64 = 0
@@ -31,12 +33,12 @@ struct SimulatedJobs: Sendable {
     private(set) var next: UInt64 = 0
 
     init() {
-        ring = ContiguousArray(repeating: SimulatedJob(), count: 1024)
+        ring = OwnedBuffer(repeating: SimulatedJob(), count: 1024)
         mask = 1023
     }
 
     subscript(job: UInt64) -> SimulatedJob {
-        @inline(__always) get { ring[Int(truncatingIfNeeded: job & mask)] }
+        @inline(__always) _read { yield ring[Int(truncatingIfNeeded: job & mask)] }
         @inline(__always) _modify { yield &ring[Int(truncatingIfNeeded: job & mask)] }
     }
 
@@ -49,10 +51,10 @@ struct SimulatedJobs: Sendable {
     /// Adds a job; its number is returned. O(1) amortised.
     @inline(__always)
     mutating func append(_ job: SimulatedJob) -> UInt64 {
-        if next - oldest > mask { grow() }
+        if next &- oldest > mask { grow() }
         let number = next
-        next += 1
-        ring[Int(truncatingIfNeeded: number & mask)] = job
+        next &+= 1
+        self[number] = job
         return number
     }
 
@@ -60,18 +62,25 @@ struct SimulatedJobs: Sendable {
     @inline(__always)
     mutating func end(_ job: UInt64) {
         self[job].arrival = SimulatedJob.ended
-        while oldest < next, self[oldest].arrival == SimulatedJob.ended { oldest += 1 }
+        if job == oldest { skipEnded() }
+    }
+
+    @inline(__always)
+    private mutating func skipEnded() {
+        while oldest < next, self[oldest].arrival == SimulatedJob.ended { oldest &+= 1 }
     }
 
     private mutating func grow() {
         let count = ring.count * 2
         precondition(UInt64(count) < EventCalendar.payloadLimit, "Too many jobs are in the system at once.")
-        var larger = ContiguousArray(repeating: SimulatedJob(), count: count)
+        var larger = OwnedBuffer(repeating: SimulatedJob(), count: count)
         for job in oldest..<next { larger[Int(job & UInt64(count - 1))] = self[job] }
         ring = larger
         mask = UInt64(count - 1)
     }
 
     /// Room for more jobs without passing the bound of the calendar's payloads.
-    var hasRoom: Bool { next - oldest < EventCalendar.payloadLimit / 4 }
+    var hasRoom: Bool {
+        @inline(__always) get { next &- oldest < EventCalendar.payloadLimit / 4 }
+    }
 }

@@ -21,6 +21,10 @@ extension SimulationResult {
             merged.interToken = TimeSummary(
                 estimate: Estimate(results.compactMap { $0.interToken?.mean }), histogram: summary.histogram)
         }
+        if let summary = merged.tokenGaps {
+            merged.tokenGaps = TimeSummary(
+                estimate: Estimate(results.compactMap { $0.tokenGaps?.mean }), histogram: summary.histogram)
+        }
         merged.waitProbability = Estimate(results.map(\.waitProbability.mean))
         merged.degrees = results.count - 1
         merged.replications = results.count
@@ -49,6 +53,7 @@ extension SimulationResult {
         service.histogram.merge(other.service.histogram)
         if let histogram = other.firstToken?.histogram { firstToken?.histogram.merge(histogram) }
         if let histogram = other.interToken?.histogram { interToken?.histogram.merge(histogram) }
+        if let histogram = other.tokenGaps?.histogram { tokenGaps?.histogram.merge(histogram) }
         inputTokens += other.inputTokens
         outputTokens += other.outputTokens
         for chain in chains.indices {

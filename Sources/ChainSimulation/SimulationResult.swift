@@ -31,6 +31,8 @@ package struct ServerUse: Hashable, Sendable {
 
 /// One counted request; times in seconds.
 package struct RequestRecord: Hashable, Sendable {
+    /// In order of arrival, from 0, uncounted jobs included.
+    package var number: Int
     package var arrival: Double
     /// From arrival to its first start.
     package var wait: Double
@@ -68,6 +70,8 @@ package struct SimulationResult: Sendable {
     /// With sizes in tokens: time to first token, and mean time between tokens of requests of two or more.
     package var firstToken: TimeSummary?
     package var interToken: TimeSummary?
+    /// Time between tokens, each gap counted once; those of a request are equal in the model.
+    package var tokenGaps: TimeSummary?
     /// Share of the jobs that waited at all.
     package var waitProbability: Estimate
     /// Degrees of freedom of the intervals.

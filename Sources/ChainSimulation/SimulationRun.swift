@@ -4,7 +4,7 @@ import ChainModel
 /// One run: pops the calendar, tells the dispatcher, and carries its actions out.
 ///
 /// At equal times completions come first, then changes of servers, then arrivals.
-struct SimulationRun<Dispatching: JobDispatching> {
+struct SimulationRun<Dispatching: JobDispatching>: ~Copyable {
     let simulation: Simulation
     private let replication: Int
     private var dispatcher: Dispatching
@@ -27,20 +27,22 @@ struct SimulationRun<Dispatching: JobDispatching> {
     private enum Stop { case no, done, overloaded, stalled }
 
     init(_ simulation: Simulation, dispatcher: Dispatching, replication: Int) {
+        let seed = simulation.seed
+        let tokenTimes = simulation.sizes.areTokens ? simulation.system.tokenTimes ?? [] : []
+        precondition(
+            !simulation.sizes.areTokens || tokenTimes.count == simulation.system.chains.count,
+            "Sizes in tokens need the chains' token times.")
+        // Nothing may read `self` before it is whole: the compiler (6.3) then destroys what is not there yet.
         self.simulation = simulation
         self.replication = replication
         self.dispatcher = dispatcher
-        let seed = simulation.seed
+        self.tokenTimes = tokenTimes
         arrivals = ArrivalSource(simulation.arrivals, seed: seed, replication: replication)
         sizes = SizeSource(simulation.sizes, seed: seed, replication: replication)
         faults = FaultSource(
             simulation.faults, serverCount: simulation.system.serverCount, seed: seed,
             replication: replication)
         serviceNanoseconds = simulation.system.chains.map { $0.serviceTime * 1e9 }
-        tokenTimes = simulation.sizes.areTokens ? simulation.system.tokenTimes ?? [] : []
-        precondition(
-            !simulation.sizes.areTokens || tokenTimes.count == simulation.system.chains.count,
-            "Sizes in tokens need the chains' token times.")
         statistics = RunStatistics(simulation)
     }
 
@@ -86,7 +88,7 @@ struct SimulationRun<Dispatching: JobDispatching> {
     }
 
     private mutating func pass(to time: Int64) {
-        statistics.hold(inSystem: inSystem, until: time, since: now)
+        statistics.hold(inSystem: inSystem, since: now, until: time)
         now = time
     }
 
@@ -97,7 +99,7 @@ struct SimulationRun<Dispatching: JobDispatching> {
         guard jobs[job].completion == number, jobs[job].arrival >= 0 else { return }
         pass(to: time)
         let record = jobs[job]
-        statistics.leave(chain: Int(record.chain), at: now)
+        statistics.leave(chain: Int(record.chain), since: record.start, at: now)
         statistics.completed(record, job, at: now, firstToken: firstToken(of: record))
         endRecord(job, arrival: record.arrival)
         handle(.jobCompleted(JobID(job), attempt: Int(record.attempts)))
@@ -122,15 +124,20 @@ struct SimulationRun<Dispatching: JobDispatching> {
         }
         let job = jobs.append(record)
         inSystem += 1
-        statistics.arrived(job, at: time)
+        statistics.arrived(job, at: time, jobs)
         handle(.jobArrived(JobID(job)))
     }
 
     private mutating func handle(_ event: Dispatcher.Event) {
-        actions.removeAll(keepingCapacity: true)
         dispatcher.handle(event, at: Instant(nanoseconds: now), into: &actions)
-        events += 1
-        for position in 0..<actions.count { carryOut(actions[position]) }
+        events &+= 1
+        // One action is the rule; taking it off is quicker than emptying the list.
+        if actions.count == 1 {
+            carryOut(actions.removeLast())
+        } else if !actions.isEmpty {
+            for position in 0..<actions.count { carryOut(actions[position]) }
+            actions.removeAll(keepingCapacity: true)
+        }
         assert(conserves())
     }
 
@@ -144,7 +151,7 @@ struct SimulationRun<Dispatching: JobDispatching> {
             let token = firstToken(of: jobs[job])
             if token <= now { jobs[job].firstToken = token }
             jobs[job].completion = 0
-            statistics.leave(chain: chain.rawValue, at: now)
+            statistics.leave(chain: chain.rawValue, since: jobs[job].start, at: now)
         case .refuse(let id, _):
             statistics.refused(id.rawValue)
             endRecord(id.rawValue, arrival: jobs[id.rawValue].arrival)
@@ -159,19 +166,22 @@ struct SimulationRun<Dispatching: JobDispatching> {
         if tokenTimes.isEmpty {
             time = Int64(serviceNanoseconds[chain] * jobs[job].size + 0.5)
         } else {
-            time = Int64(tokenTimes[chain].service(tokens(of: jobs[job])) * 1e9 + 0.5)
+            time = Int64(tokenTimes[chain].service(jobs[job].tokens) * 1e9 + 0.5)
         }
-        let number = calendar.insert(at: now + time, payload: job & (EventCalendar.payloadLimit - 1))
-        jobs[job].completion = number
-        jobs[job].chain = Int32(truncatingIfNeeded: chain)
-        jobs[job].attempts = Int32(truncatingIfNeeded: attempt)
-        jobs[job].start = now
-        if attempt == 1 { jobs[job].firstStart = now }
-        statistics.start(chain: chain, isRetry: attempt > 1, at: now)
+        let number = calendar.insert(at: now &+ time, payload: job & (EventCalendar.payloadLimit - 1))
+        Self.start(&jobs[job], attempt: attempt, on: chain, at: now, completion: number)
+        statistics.start(chain: chain, isRetry: attempt > 1)
     }
 
-    private func tokens(of job: SimulatedJob) -> TokenCounts {
-        TokenCounts(input: Int(job.inputTokens), output: Int(job.outputTokens))
+    @inline(__always)
+    private static func start(
+        _ job: inout SimulatedJob, attempt: Int, on chain: Int, at now: Int64, completion: UInt64
+    ) {
+        job.completion = completion
+        job.chain = Int32(truncatingIfNeeded: chain)
+        job.attempts = Int32(truncatingIfNeeded: attempt)
+        job.start = now
+        if attempt == 1 { job.firstStart = now }
     }
 
     /// When the job's first token is, or was, there, nanoseconds; its start where jobs have no tokens.
@@ -179,7 +189,7 @@ struct SimulationRun<Dispatching: JobDispatching> {
     private func firstToken(of job: SimulatedJob) -> Int64 {
         if tokenTimes.isEmpty { return job.firstStart }
         if job.firstToken >= 0 { return job.firstToken }
-        return job.start + Int64(tokenTimes[Int(job.chain)].prefill(tokens(of: job)) * 1e9 + 0.5)
+        return job.start + Int64(tokenTimes[Int(job.chain)].prefill(job.tokens) * 1e9 + 0.5)
     }
 
     private mutating func endRecord(_ job: UInt64, arrival: Int64) {
@@ -205,7 +215,8 @@ struct SimulationRun<Dispatching: JobDispatching> {
     private func conserves() -> Bool {
         precondition(dispatcher.jobCount == inSystem, "The dispatcher holds other jobs than the simulator.")
         var running = 0
-        for (chain, count) in statistics.running.enumerated() {
+        for chain in simulation.system.chains.indices {
+            let count = statistics.running(on: chain)
             precondition(
                 dispatcher.running(on: ChainIndex(chain)) == count, "A chain's jobs are miscounted.")
             precondition(count <= simulation.system.chains[chain].capacity, "A chain has too many jobs.")
