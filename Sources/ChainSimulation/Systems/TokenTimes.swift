@@ -37,8 +37,8 @@ package struct ServerTokenTimes: Hashable, Sendable {
     }
 
     /// All times longer by a factor.
-    package func stretched(by factor: Double) -> TokenTimes {
-        TokenTimes(
+    package func stretched(by factor: Double) -> ServerTokenTimes {
+        ServerTokenTimes(
             promptDelay: promptDelay * factor, tokenDelay: tokenDelay * factor,
             blockConstant: blockConstant * factor, blockPromptToken: blockPromptToken * factor,
             blockOutputToken: blockOutputToken * factor)
