@@ -8,7 +8,8 @@ struct ChainServeCommand: AsyncParsableCommand {
         abstract: "Composes unequal servers into chains and serves a model over them.",
         subcommands: [
             UpCommand.self, ServeCommand.self, NodeCommand.self, PlanCommand.self, CheckCommand.self,
-            OptimumCommand.self, ProfileCommand.self, StatusCommand.self, FetchCommand.self,
+            OptimumCommand.self, DevicesCommand.self, ProfileCommand.self, StatusCommand.self,
+            FetchCommand.self,
         ])
 
     /// Runs the command; wrong usage ends with status 2, as everywhere in ChainServe (the parser's own is 64).
