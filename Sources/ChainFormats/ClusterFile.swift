@@ -36,6 +36,15 @@ public struct FileName: Hashable, Sendable {
 
 /// A model file and what to reserve for it.
 public struct GGUFReference: Hashable, Sendable {
+    /// What kind of file it is.
+    public enum Format: Hashable, Sendable {
+        /// A model to be served, or planned for.
+        case gguf
+        /// The `config.json` of a Hugging Face model: only planned for, since it holds no parameters.
+        case huggingFace
+    }
+
+    public var format: Format
     /// As written in the cluster file; `ClusterFile.resolve` hands on a path relative to the working folder instead.
     public var path: String
     /// The name clients ask for; from the file when `nil`.
@@ -44,10 +53,15 @@ public struct GGUFReference: Hashable, Sendable {
     public var maxSequenceLength: Int?
     /// Memory every server sets aside for the buffers a step computes in; the engine's estimate when `nil`.
     public var computeSize: ByteCount?
+    /// Bits that a parameter takes on the servers; those of the configuration's number type when `nil`. Configurations only.
+    public var weightBits: Double?
 
     public init(
-        path: String, name: String? = nil, maxSequenceLength: Int? = nil, computeSize: ByteCount? = nil
+        path: String, name: String? = nil, maxSequenceLength: Int? = nil, computeSize: ByteCount? = nil,
+        format: Format = .gguf, weightBits: Double? = nil
     ) {
+        self.format = format
+        self.weightBits = weightBits
         self.path = path
         self.name = name
         self.maxSequenceLength = maxSequenceLength
@@ -71,11 +85,14 @@ public struct DemandSection: Hashable, Sendable {
     public var meanInputTokens: Double?
     /// Mean tokens of an answer: `l_out`.
     public var meanOutputTokens: Double?
+    /// Where the file gives the load target; no line when it is the default.
+    public var loadTargetPosition: FilePosition
 
     public init(
         arrivalRate: Double, loadTarget: Double = 0.7, meanInputTokens: Double? = nil,
-        meanOutputTokens: Double? = nil
+        meanOutputTokens: Double? = nil, loadTargetPosition: FilePosition = FilePosition()
     ) {
+        self.loadTargetPosition = loadTargetPosition
         self.arrivalRate = arrivalRate
         self.loadTarget = loadTarget
         self.meanInputTokens = meanInputTokens
@@ -107,6 +124,8 @@ public struct ServerEntry: Hashable, Sendable {
     public var device: String?
     /// Round trip to the orchestrator, seconds.
     public var roundTripTime: Double?
+    /// Of the way to the orchestrator, bytes per second; hidden states take no time of their own when `nil`.
+    public var bandwidth: Double?
     /// PETALS' advertised throughputs, requests per second; for that baseline.
     public var forwardRate: Double?
     public var networkRate: Double?
@@ -125,8 +144,9 @@ public struct ServerEntry: Hashable, Sendable {
         device: String? = nil, roundTripTime: Double? = nil, forwardRate: Double? = nil,
         networkRate: Double? = nil,
         roundTripTimes: [NamedTime] = [], address: String? = nil, threads: Int = 1, gguf: String? = nil,
-        position: FilePosition = FilePosition()
+        position: FilePosition = FilePosition(), bandwidth: Double? = nil
     ) {
+        self.bandwidth = bandwidth
         self.name = name
         self.memory = memory
         self.communicationTime = communicationTime

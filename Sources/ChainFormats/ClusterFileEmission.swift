@@ -41,9 +41,11 @@ extension ClusterFile {
             writer.line(1, "block_size", shape.blockSize.exactText)
             writer.line(1, "cache_size", shape.cacheSize.exactText)
             if shape.computeSize > .zero { writer.line(1, "compute_size", shape.computeSize.exactText) }
+            writer.line(1, "hidden_size", shape.hiddenSize.map { "\($0)" })
         case .gguf(let reference):
             writer.line(1, "name", reference.name)
-            writer.line(1, "gguf", reference.path)
+            writer.line(1, reference.format == .gguf ? "gguf" : "config", reference.path)
+            writer.line(1, "weight_bits", reference.weightBits.map { "\($0)" })
             writer.line(1, "max_sequence_length", reference.maxSequenceLength.map { "\($0)" })
             writer.line(1, "compute_size", reference.computeSize?.exactText)
         }
@@ -65,6 +67,7 @@ extension ClusterFile {
         writer.line(2, "block_time", server.blockTime.map { "\($0)" })
         writer.line(2, "device", server.device)
         writer.line(2, "round_trip_time", server.roundTripTime.map { "\($0)" })
+        writer.line(2, "bandwidth", server.bandwidth.map { "\($0) B/s" })
         writer.line(2, "forward_rate", server.forwardRate.map { "\($0)" })
         writer.line(2, "network_rate", server.networkRate.map { "\($0)" })
         if !server.roundTripTimes.isEmpty {

@@ -25,20 +25,21 @@ struct ClusterFileParser {
     /// More blocks than any model has; the planner's tables grow with the square.
     static let mostBlocks = 4096
     static let mostTokens = 1 << 30
+    static let mostHidden = 1 << 20
     static let mostThreads = 4096
 
     private static let topKeys = ["model", "demand", "servers", "placement", "engine", "profile", "journal"]
     private static let modelKeys = [
         "name", "block_count", "block_size", "cache_size", "compute_size", "block_operations", "gguf",
-        "max_sequence_length",
+        "max_sequence_length", "config", "weight_bits", "hidden_size",
     ]
     private static let journalKeys = ["path", "texts", "max_age", "max_size"]
     private static let demandKeys = [
         "arrival_rate", "load_target", "mean_input_tokens", "mean_output_tokens",
     ]
     private static let serverKeys = [
-        "name", "memory", "communication_time", "block_time", "device", "round_trip_time", "forward_rate",
-        "network_rate", "round_trip_times", "address", "threads", "gguf",
+        "name", "memory", "communication_time", "block_time", "device", "round_trip_time", "bandwidth",
+        "forward_rate", "network_rate", "round_trip_times", "address", "threads", "gguf",
     ]
 
     mutating func cluster(_ document: DocumentNode, file: String) -> ClusterFile? {
@@ -108,23 +109,22 @@ struct ClusterFileParser {
         let name = reader.optional(fields, "name").flatMap { reader.text($0, "model.name") }
         let length = reader.optional(fields, "max_sequence_length")
             .flatMap { reader.integer($0, "model.max_sequence_length", in: 1...Self.mostTokens) }
-        if let node = reader.optional(fields, "gguf") {
-            for key in ["block_count", "block_size", "cache_size"] {
-                guard let entry = fields.entry(key) else { continue }
-                reader.report(
-                    .conflict, line: entry.line, "`\(key)` is given beside `gguf`",
-                    mend: "remove it: the model file says it")
+        for key in ["gguf", "config"] {
+            guard let node = reader.optional(fields, key) else { continue }
+            return reference(node, key, fields).map { reference in
+                var reference = reference
+                (reference.name, reference.maxSequenceLength, reference.computeSize) = (name, length, compute)
+                return (.gguf(reference), operations)
             }
-            guard let path = reader.text(node, "model.gguf") else { return nil }
-            let reference = GGUFReference(
-                path: path, name: name, maxSequenceLength: length, computeSize: compute)
-            return (.gguf(reference), operations)
         }
-        if let entry = fields.entry("max_sequence_length") {
+        for key in ["max_sequence_length", "weight_bits"] {
+            guard let entry = fields.entry(key) else { continue }
             reader.report(
-                .conflict, line: entry.line, "`max_sequence_length` has no meaning without `gguf`",
-                mend: "remove it and give `cache_size`, or give `gguf`")
+                .conflict, line: entry.line, "`\(key)` has no meaning without `gguf` or `config`",
+                mend: "remove it and give `cache_size` and `block_size`, or name a model file")
         }
+        let hiddenSize = reader.optional(fields, "hidden_size")
+            .flatMap { reader.integer($0, "model.hidden_size", in: 1...Self.mostHidden) }
         let blockCount = reader.required(fields, "block_count", example: "70")
             .flatMap { reader.integer($0, "model.block_count", in: 1...Self.mostBlocks) }
         let blockSize = reader.required(fields, "block_size", example: "1.32 GB")
@@ -134,8 +134,32 @@ struct ClusterFileParser {
         guard let blockCount, let blockSize, let cacheSize else { return nil }
         let shape = ModelShape(
             name: name ?? "model", blockCount: blockCount, blockSize: blockSize, cacheSize: cacheSize,
-            computeSize: compute ?? .zero)
+            computeSize: compute ?? .zero, hiddenSize: hiddenSize)
         return (.shape(shape), operations)
+    }
+
+    /// The model file named by `gguf` or `config`, which says what would otherwise be given in numbers.
+    private mutating func reference(_ node: DocumentNode, _ key: String, _ fields: Fields) -> GGUFReference? {
+        let other = key == "gguf" ? "config" : "gguf"
+        for taken in ["block_count", "block_size", "cache_size", "hidden_size", other] {
+            guard let entry = fields.entry(taken) else { continue }
+            reader.report(
+                .conflict, line: entry.line, "`\(taken)` is given beside `\(key)`",
+                mend: taken == other ? "keep one of the two" : "remove it: the model file says it")
+        }
+        let bits = reader.optional(fields, "weight_bits")
+            .flatMap { reader.positiveNumber($0, "model.weight_bits") }
+        if key == "gguf", let entry = fields.entry("weight_bits") {
+            reader.report(
+                .conflict, line: entry.line, "`weight_bits` is given beside `gguf`",
+                mend: "remove it: the model file says it")
+        } else if let bits, bits > 64, let entry = fields.entry("weight_bits") {
+            reader.report(
+                .outOfRange, line: entry.line, "model.weight_bits is \(bits)",
+                mend: "write the bits of one parameter, such as 16 or 4.25")
+        }
+        guard let path = reader.text(node, "model.\(key)") else { return nil }
+        return GGUFReference(path: path, format: key == "gguf" ? .gguf : .huggingFace, weightBits: bits)
     }
 
     private mutating func demand(_ node: DocumentNode) -> DemandSection? {
@@ -159,7 +183,8 @@ struct ClusterFileParser {
             .flatMap { reader.positiveNumber($0, "demand.mean_output_tokens") }
         return rate.map {
             DemandSection(
-                arrivalRate: $0, loadTarget: target, meanInputTokens: input, meanOutputTokens: output)
+                arrivalRate: $0, loadTarget: target, meanInputTokens: input, meanOutputTokens: output,
+                loadTargetPosition: FilePosition(line: fields.entry("load_target")?.line))
         }
     }
 
@@ -196,8 +221,9 @@ struct ClusterFileParser {
         }
         let label = name.map { "server \($0)" } ?? section
         let device = reader.optional(fields, "device").flatMap { self.device($0, label) }
+        let deviceMemory = device.flatMap { DeviceCatalogue.device(named: $0)?.memory }
         let memoryNode =
-            device == nil
+            deviceMemory == nil
             ? reader.required(fields, "memory", example: "40 GB") : reader.optional(fields, "memory")
         let memory = memoryNode.flatMap { reader.size($0, "memory of \(label)") }
         var entry = ServerEntry(
@@ -206,6 +232,8 @@ struct ClusterFileParser {
         entry.communicationTime = time(fields, "communication_time", label)
         entry.blockTime = time(fields, "block_time", label)
         entry.roundTripTime = time(fields, "round_trip_time", label)
+        entry.bandwidth = reader.optional(fields, "bandwidth")
+            .flatMap { reader.bandwidth($0, "bandwidth of \(label)") }
         entry.forwardRate = reader.optional(fields, "forward_rate")
             .flatMap { reader.rate($0, "forward_rate of \(label)") }
         entry.networkRate = reader.optional(fields, "network_rate")
@@ -226,10 +254,13 @@ struct ClusterFileParser {
     private mutating func device(_ node: DocumentNode, _ label: String) -> String? {
         guard let text = reader.text(node, "device of \(label)") else { return nil }
         if DeviceCatalogue.device(named: text) != nil { return text }
-        let known = nearest(to: text, among: DeviceCatalogue.devices.map(\.name)) ?? ""
+        // The first that it begins, or by letters.
+        let names = DeviceCatalogue.devices.map(\.name)
+        let written = text.lowercased()
+        let known = names.first { $0.hasPrefix(written) } ?? nearest(to: written, among: names) ?? ""
         reader.report(
             .unknownName, line: node.line, "device of \(label): `\(text)` is not in the catalogue",
-            mend: "did you mean `\(known)`? Or give block_time instead")
+            mend: "did you mean `\(known)`? `chainserve devices` lists them; or give block_time instead")
         return text
     }
 

@@ -35,7 +35,7 @@ extension ClusterFile {
         var servers: [Server] = []
         for entry in self.servers {
             guard let times = times(of: entry, model, defaults: defaultTimes) else {
-                problems.append(missingTimes(entry))
+                problems.append(missingTimes(entry, model))
                 continue
             }
             let memory = entry.memory ?? entry.device.flatMap { DeviceCatalogue.device(named: $0)?.memory }
@@ -64,7 +64,9 @@ extension ClusterFile {
     /// What was assumed or is of no use, for people; empty in the best case.
     public func notes(for cluster: Cluster) -> [String] {
         var notes: [String] = []
-        if blockOperations == nil, servers.contains(where: { $0.blockTime == nil && $0.device != nil }) {
+        if blockOperations == nil, cluster.model.blockOperations == nil,
+            servers.contains(where: { $0.blockTime == nil && $0.device != nil })
+        {
             notes.append(
                 "times from `device` assume four-bit weights, two operations for each parameter and token; give "
                     + "model.block_operations to say it exactly")
@@ -84,27 +86,22 @@ extension ClusterFile {
     // MARK: Times
 
     private func times(of entry: ServerEntry, _ model: ModelShape, defaults: ServerTimes?) -> ServerTimes? {
-        var block = entry.blockTime
-        if block == nil, let device = entry.device.flatMap({ DeviceCatalogue.device(named: $0) }),
-            let input = demand.meanInputTokens, let output = demand.meanOutputTokens
-        {
-            let operations =
-                blockOperations ?? DeviceCatalogue.assumedBlockOperations(blockSize: model.blockSize)
-            block = device.blockTime(
-                blockOperations: operations, blockSize: model.blockSize, inputTokens: input,
-                outputTokens: output)
-        }
-        var communication = entry.communicationTime
-        if communication == nil, let roundTrip = entry.roundTripTime, let output = demand.meanOutputTokens {
-            communication = DeviceCatalogue.communicationTime(roundTripTime: roundTrip, outputTokens: output)
-        }
-        guard let block = block ?? defaults?.blockTime,
-            let communication = communication ?? defaults?.communicationTime
+        guard let block = blockTime(of: entry, model)?.value ?? defaults?.blockTime,
+            let communication = communicationTime(of: entry, model)?.value ?? defaults?.communicationTime
         else { return nil }
         return ServerTimes(communicationTime: communication, blockTime: block)
     }
 
-    private func missingTimes(_ entry: ServerEntry) -> FormatProblem {
+    private func missingTimes(_ entry: ServerEntry, _ model: ModelShape) -> FormatProblem {
+        if entry.communicationTime == nil, entry.roundTripTime != nil, entry.bandwidth != nil,
+            model.hiddenSize == nil || demand.meanInputTokens == nil
+        {
+            return FormatProblem(
+                .missingKey, line: entry.position.line,
+                "the communication time of server \(entry.name) from its bandwidth depends on what a job sends",
+                mend:
+                    "add `hidden_size` to `model` and `mean_input_tokens` to `demand`, or remove `bandwidth`")
+        }
         let missing = entry.blockTime == nil && entry.device == nil ? "block_time" : "communication_time"
         return FormatProblem(
             .missingTimes, line: entry.position.line, "server \(entry.name) has no \(missing) yet",

@@ -4,12 +4,14 @@ import ChainModel
 public struct Device: Hashable, Sendable {
     /// As written in a cluster file.
     public var name: String
-    /// Memory for blocks and caches, bytes.
-    public var memory: ByteCount
-    /// Sustained operations per second in prefill: `f`, FLOP/s.
+    /// Memory for blocks and caches, bytes; `nil` where the same device comes with several.
+    public var memory: ByteCount?
+    /// Operations per second in prefill: `f`, FLOP/s. The dense 16-bit peak with 32-bit sums where the source gives it.
     public var operationsPerSecond: Double
     /// Memory bandwidth: `b`, bytes/s.
     public var bytesPerSecond: Double
+    /// Where the figures come from.
+    public var source: String
 
     /// Mean computation time of a job for one block, seconds: `τp = t_o + (F/f)·l_in + (s_m/b)·(l_out − 1)`.
     /// - Parameters:
@@ -32,28 +34,35 @@ public enum DeviceCatalogue {
     public static let blockOverheadSeconds = 0.001
     /// Added once to the communication time of a job: `o_in`, seconds.
     public static let inputOverheadSeconds = 0.050
+    /// Bytes of one number of a hidden state on its way.
+    public static let hiddenValueBytes = 2.0
 
-    /// The two slices of an A100 that the paper measures with: memory, FLOP/s of its section 4 and bandwidth.
+    /// Only devices whose figures can be traced belong here. They are peaks: a measured profile says what is sustained.
+    public static let devices: [Device] = [paperSlices, nvidia, slices, amd, apple].flatMap { $0 }
+
+    public static func device(named name: String) -> Device? { positions[name].map { devices[$0] } }
+
+    private static let positions = Dictionary(
+        devices.enumerated().map { ($0.element.name, $0.offset) }, uniquingKeysWith: { first, _ in first })
+
+    /// Mean communication time of a job at a server, seconds: every token makes one round trip, the prompt an overhead
+    /// besides, and hidden states of all tokens go there and come back.
     ///
-    /// Only devices whose numbers can be traced belong here.
-    public static let devices: [Device] = [
-        Device(
-            name: "a100-3g.40gb", memory: ByteCount(40_000_000_000), operationsPerSecond: 120e12,
-            bytesPerSecond: 1.02e12),
-        Device(
-            name: "a100-2g.20gb", memory: ByteCount(20_000_000_000), operationsPerSecond: 80e12,
-            bytesPerSecond: 0.51e12),
-    ]
-
-    public static func device(named name: String) -> Device? { devices.first { $0.name == name } }
-
-    /// Mean communication time of a job at a server, seconds, from the round trip to it: every token makes one round
-    /// trip, the prompt an overhead besides: `τc = (RTT + o_in) + (l_out − 1)·RTT`.
-    public static func communicationTime(roundTripTime: Double, outputTokens: Double) -> Double {
-        inputOverheadSeconds + roundTripTime * max(1, outputTokens)
+    ///     τc = o_in + RTT·l_out + 2·d·2 bytes·(l_in + l_out − 1)/bandwidth
+    ///
+    /// - Parameters:
+    ///   - hiddenSize: `d`; needed with a bandwidth only.
+    ///   - bandwidth: bytes/s; `nil` leaves the last term out, as the paper does.
+    public static func communicationTime(
+        roundTripTime: Double, outputTokens: Double, inputTokens: Double = 0, hiddenSize: Int = 0,
+        bandwidth: Double? = nil
+    ) -> Double {
+        let steps = max(1, outputTokens)
+        let bytes = 2 * Double(hiddenSize) * hiddenValueBytes * (inputTokens + steps - 1)
+        return inputOverheadSeconds + roundTripTime * steps + (bandwidth.map { bytes / $0 } ?? 0)
     }
 
-    /// Operations of one block for one token when the file does not say: two for each parameter, taken as stored in
+    /// Operations of one block for one token when nothing says: two for each parameter, taken as stored in
     /// four bits (PETALS' NF4: 4.25 bits and 1 % besides).
     public static func assumedBlockOperations(blockSize: ByteCount) -> Double {
         2 * Double(blockSize.rawValue) / (4.25 / 8 * 1.01)

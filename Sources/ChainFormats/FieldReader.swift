@@ -97,6 +97,10 @@ struct FieldReader {
         read(node, what) { text throws(QuantityError) in try Quantity.rate(text) }
     }
 
+    mutating func bandwidth(_ node: DocumentNode, _ what: String) -> Double? {
+        read(node, what) { text throws(QuantityError) in try Quantity.bandwidth(text) }
+    }
+
     /// A number above zero.
     mutating func positiveNumber(_ node: DocumentNode, _ what: String) -> Double? {
         guard let value = read(node, what, { text throws(QuantityError) in try Quantity.number(text) }) else {

@@ -4,9 +4,16 @@ import ChainModel
 public enum PlanJSON {
     /// The plan as JSON with full double precision.
     /// - Precondition: `cluster` is the one the plan was made for.
-    public static func encode(_ plan: Plan, cluster: Cluster) -> String { value(plan, cluster).rendered() }
+    /// - Parameter explanation: where the cluster's numbers came from, to be said in the plan too.
+    public static func encode(
+        _ plan: Plan, cluster: Cluster, explanation: ClusterExplanation? = nil
+    ) -> String {
+        var entries = entries(plan, cluster)
+        if let explanation { entries.append(("explanation", explanation.json)) }
+        return JSONText.object(entries).rendered()
+    }
 
-    private static func value(_ plan: Plan, _ cluster: Cluster) -> JSONText {
+    private static func entries(_ plan: Plan, _ cluster: Cluster) -> [(key: String, value: JSONText)] {
         var entries: [(key: String, value: JSONText)] = [
             ("model", .text(plan.modelName)), ("arrival_rate", .number(plan.demand.arrivalRate)),
             ("load_target", .number(plan.demand.loadTarget)),
@@ -41,7 +48,7 @@ public enum PlanJSON {
             ]
             entries.append(("improvement", .object(values)))
         }
-        return .object(entries)
+        return entries
     }
 
     private static func meanResponse(_ mean: MeanResponse) -> [(key: String, value: JSONText)] {

@@ -180,6 +180,30 @@ enum Quantity {
         return value
     }
 
+    /// Bytes per second: a number with a unit of size, or bit, kbit, Mbit, Gbit, and `/s`.
+    static func bandwidth(_ text: String) throws(QuantityError) -> Double {
+        let (number, unit) = split(text)
+        guard let decimal = ExactDecimal(number) else { throw notANumber(text, example: "125 MB/s") }
+        let bits: [(name: String, bytes: Double)] = [
+            ("bit", 1.0 / 8), ("kbit", 1e3 / 8), ("Mbit", 1e6 / 8), ("Gbit", 1e9 / 8), ("Tbit", 1e12 / 8),
+        ]
+        let name = unit.hasSuffix("/s") ? String(unit.dropLast(2)) : ""
+        let scale =
+            sizeUnits.first { $0.name == name }.map { Double($0.bytes) }
+            ?? bits.first { $0.name == name }?.bytes
+        guard let scale else {
+            throw QuantityError(
+                code: .invalidUnit, problem: "`\(text)` is no bandwidth",
+                mend: "write a number with a unit and /s, such as 125 MB/s or 1 Gbit/s")
+        }
+        if decimal.isNegative, decimal.digits != 0 { throw negative(text) }
+        let value = try finite(decimal, power: 0, text) * scale
+        guard value > 0 else {
+            throw QuantityError(code: .zero, problem: "`\(text)` is zero", mend: "give a positive bandwidth")
+        }
+        return value
+    }
+
     /// A bare number that is not negative.
     static func number(_ text: String) throws(QuantityError) -> Double {
         guard let decimal = ExactDecimal(text) else { throw notANumber(text, example: "0.7") }

@@ -12,15 +12,21 @@ public struct ModelShape: Hashable, Sendable {
     ///
     /// Not in the paper, whose `M_j` is what remains after it. Zero unless the model is a real file.
     public var computeSize: ByteCount
+    /// Floating-point operations of one block for one token: `F`; `nil` when the model's source does not say.
+    public var blockOperations: Double?
+    /// Numbers in a token's hidden state, what goes from server to server: `d`; `nil` when it is not known.
+    public var hiddenSize: Int?
 
     public init(
         name: String, blockCount: Int, blockSize: ByteCount, cacheSize: ByteCount,
-        computeSize: ByteCount = .zero
+        computeSize: ByteCount = .zero, blockOperations: Double? = nil, hiddenSize: Int? = nil
     ) {
         self.name = name
         self.blockCount = blockCount
         self.blockSize = blockSize
         self.cacheSize = cacheSize
         self.computeSize = computeSize
+        self.blockOperations = blockOperations
+        self.hiddenSize = hiddenSize
     }
 }

@@ -30,6 +30,7 @@ struct NestedElimination: ~Copyable {
     /// leaves in the plane (`B`). At the offsets of the states.
     private let back: [UnsafeMutablePointer<Double>]
     private let entered: [UnsafeMutablePointer<Double>]
+    /// Room for one plane of the closed stage: an entry at its exit.
     private let unit: UnsafeMutablePointer<Double>
 
     init(_ stages: [Stage], arrivalRate: Double) {
@@ -40,7 +41,7 @@ struct NestedElimination: ~Copyable {
             size.append((stage.capacity + 1) * size[position] + stage.places)
         }
         self.size = size
-        // Stages within the last one's planes are factored; only one plane at a time.
+        // What is factored lies within a plane of the last stage, one plane at a time.
         let inner = size[stages.count - 1]
         back = (0..<stages.count).map { .allocate(capacity: $0 == 0 ? 0 : inner) }
         entered = (0..<stages.count).map { .allocate(capacity: $0 == 0 ? 0 : inner) }
@@ -107,7 +108,7 @@ struct NestedElimination: ~Copyable {
         return sum
     }
 
-    /// Solves one plane alone: `x ← T⁻¹x`, where each state also leaks at rate `leak` and the exit passes arrivals on.
+    /// Solves one plane of a stage that starts at `offset` of the factors, alone: `x ← T⁻¹x`, where each state also leaks at rate `leak` and the exit passes arrivals on.
     private func solvePlane(
         _ plane: Plane, of stage: Int, leak: Double, _ x: UnsafeMutablePointer<Double>, _ offset: Int
     ) {

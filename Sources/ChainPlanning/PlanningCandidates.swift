@@ -35,7 +35,14 @@ extension Planner {
         try composer.requireFit()
         var candidates: [PlanningCandidate] = []
         composer.forEachPlacement { composition in
-            if let candidate = candidate(composition, cluster) { candidates.append(candidate) }
+            guard let candidate = candidate(composition, cluster) else { return }
+            // A placement may come twice in a row, with another number of reserved chains.
+            if let last = candidates.last, last.placement == candidate.placement,
+                last.chains == candidate.chains
+            {
+                return
+            }
+            candidates.append(candidate)
         }
         if !options.ignoreLoadTarget, candidates.contains(where: \.loadTargetMet) {
             candidates.removeAll { !$0.loadTargetMet }

@@ -9,7 +9,15 @@ let defaultSequenceLength = 2048
 extension ClusterFile {
     /// The cluster, with the shape of its model read from the model's file where it names one.
     func resolved() throws -> Cluster {
-        try resolve { try modelShape(of: LlamaFile(path: $0.path), $0, threads: mostThreads) }
+        try resolve { reference in
+            switch reference.format {
+            case .gguf: try modelShape(of: LlamaFile(path: reference.path), reference, threads: mostThreads)
+            case .huggingFace:
+                try ModelConfiguration.shape(
+                    CommandFailure.read(reference.path), reference: reference,
+                    defaultLength: defaultSequenceLength)
+            }
+        }
     }
 
     /// The most compute threads that a server has: each takes memory to compute in.
@@ -21,7 +29,16 @@ func modelShape(of file: LlamaFile, _ reference: GGUFReference, threads: Int) th
     var shape = file.shape(
         name: reference.name ?? fileStem(reference.path), sequenceLength: length, threads: threads)
     if let computeSize = reference.computeSize { shape.computeSize = computeSize }
+    shape.blockOperations = 2 * blockParameters(file.parameters)
+    shape.hiddenSize = file.parameters.embeddingWidth
     return shape
+}
+
+/// Parameters of one block: attention, a gated feed-forward part and two norms.
+func blockParameters(_ parameters: LlamaParameters) -> Double {
+    let width = Double(parameters.embeddingWidth)
+    let attention = Double(parameters.headSize * 2 * (parameters.headCount + parameters.keyValueHeadCount))
+    return width * (attention + 3 * Double(parameters.feedForwardWidth) + 2)
 }
 
 func sequenceLength(of file: LlamaFile, _ reference: GGUFReference) throws -> Int {

@@ -9,6 +9,9 @@ extension TuningCriterion: ExpressibleByArgument {}
 extension DispatchRule: ExpressibleByArgument {}
 extension PetalsParameters.Selection: ExpressibleByArgument {}
 
+/// All cores, for what the planner can compute independently.
+let concurrentLoop: IndependentLoop = { DispatchQueue.concurrentPerform(iterations: $0, execute: $1) }
+
 /// `chainserve plan`: composes and prints the plan.
 struct PlanCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -64,11 +67,19 @@ struct PlanCommand: ParsableCommand {
     @Flag(name: .long, help: "Check the exact mean by solving the queue itself, up to a million states.")
     var verify = false
 
+    @Flag(name: .long, help: "Say where every number came from: given, derived and how, or a default.")
+    var explain = false
+
     func run() throws {
-        let (cluster, plan) = try CommandFailure.invalidInput { try compose() }
-        if json { CommandFailure.say(PlanJSON.encode(plan, cluster: cluster), toError: false) }
+        let (file, cluster, plan) = try CommandFailure.invalidInput { try compose() }
+        let explanation = explain ? explanation(file, cluster) : nil
+        if json {
+            let text = PlanJSON.encode(plan, cluster: cluster, explanation: explanation)
+            CommandFailure.say(text, toError: false)
+        }
         CommandFailure.say(
             PlanReport.text(plan, cluster: cluster, width: CommandFailure.width), toError: json)
+        if let explanation { CommandFailure.say("\n\(explanation.text)", toError: json) }
         for warning in PlanReport.warnings(plan) { CommandFailure.warn("warning: \(warning)") }
         if verify { CommandFailure.warn(verification(of: plan)) }
         guard let svg else { return }
@@ -99,7 +110,7 @@ struct PlanCommand: ParsableCommand {
             + "\(difference), residual \(solution.residual)"
     }
 
-    private func compose() throws -> (Cluster, Plan) {
+    private func compose() throws -> (ClusterFile, Cluster, Plan) {
         let clusterFile = try ClusterFile.parse(try CommandFailure.read(file), file: file)
         var cluster = try clusterFile.resolved()
         for note in clusterFile.notes(for: cluster) { CommandFailure.warn("note: \(note)") }
@@ -107,7 +118,13 @@ struct PlanCommand: ParsableCommand {
         if let loadTarget { cluster.demand.loadTarget = try DemandText.loadTarget(loadTarget) }
         var options = options
         if let tokens = clusterFile.demand.meanOutputTokens { options.outputTokens = tokens }
-        return (cluster, try Planner.plan(cluster, options: options))
+        return (clusterFile, cluster, try Planner.plan(cluster, options: options, loop: concurrentLoop))
+    }
+
+    private func explanation(_ file: ClusterFile, _ cluster: Cluster) -> ClusterExplanation {
+        let overridden =
+            (arrivalRate == nil ? [] : ["arrival_rate"]) + (loadTarget == nil ? [] : ["load_target"])
+        return ClusterExplanation(file, cluster: cluster, overridden: overridden)
     }
 
     func validate() throws {

@@ -34,6 +34,7 @@ struct ServicePool {
             shape = given
             sequenceLength = defaultSequenceLength
         case .gguf(var reference):
+            guard reference.format == .gguf else { throw ServiceError.noModelFile(file.file.name) }
             reference.path = file.path(reference.path)
             let opened = try LlamaFile(path: reference.path)
             model = opened

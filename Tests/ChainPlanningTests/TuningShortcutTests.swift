@@ -35,7 +35,7 @@ import Testing
                 }
             }
         }
-        #expect(compared > 500)
+        #expect(compared > 300)
     }
 
     /// Servers alike that each hold every block: each job is a chain of its own, and the bound is what comes out.
@@ -80,7 +80,9 @@ import Testing
             let exact = try #require(plan.meanResponseTime.exact)
             #expect(difference(first.meanResponseTime, exact) < 2e-9, "seed \(seed)")
             #expect(candidates.contains { $0.capacity == plan.capacityParameter }, "seed \(seed)")
-            #expect(Set(candidates.map(\.placement)).count == candidates.count, "seed \(seed)")
+            #expect(
+                Set(candidates.map { [$0.placement.hashValue, $0.chains.hashValue] }).count
+                    == candidates.count)
             let near = try Planner.candidates(cluster, within: 1.05)
             #expect(near == candidates.filter { $0.meanResponseTime <= 1.05 * first.meanResponseTime })
             let last = try #require(candidates.last)
