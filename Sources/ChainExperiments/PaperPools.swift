@@ -23,7 +23,7 @@ package struct PaperPool: Sendable {
     /// Round trips in seconds, `(J + 1) × (J + 1)` row by row; row and column 0 are the orchestrator's.
     package var roundTrips: [Double]
     /// By server, how its times follow from a request's tokens.
-    package var tokenTimes: [TokenTimes]
+    package var tokenTimes: [ServerTokenTimes]
 
     /// Draws a pool.
     ///

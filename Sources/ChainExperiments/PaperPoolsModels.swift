@@ -85,8 +85,8 @@ package struct PaperDevice: Hashable, Sendable {
     }
 
     /// How long a block takes for a request's tokens: `t_o + (F/f)·l_in + (s_m/b)·(l_out − 1)`, with `t_o` 1 ms.
-    package func times(_ model: PaperModel, roundTrip: Double) -> TokenTimes {
-        TokenTimes(
+    package func times(_ model: PaperModel, roundTrip: Double) -> ServerTokenTimes {
+        ServerTokenTimes(
             promptDelay: roundTrip + model.promptOverhead, tokenDelay: roundTrip + model.tokenOverhead,
             blockConstant: 0.001, blockPromptToken: model.workPerToken / teraflops / 1000,
             blockOutputToken: model.bytesPerToken / bandwidth)

@@ -9,7 +9,7 @@ package struct RoutedPool: Sendable {
     /// Mean tokens of an answer: `l_out`.
     package var outputTokens: Double
     /// By server, its times by tokens; empty where all requests are multiples of the mean.
-    package var tokenTimes: [TokenTimes]
+    package var tokenTimes: [ServerTokenTimes]
     /// Delay of every request before its first hop, seconds.
     package var initialDelay: Double
 
@@ -18,7 +18,7 @@ package struct RoutedPool: Sendable {
 
     /// - Precondition: round trips for every pair; token times for every server or none.
     package init(
-        _ cluster: Cluster, roundTrips: [Double], outputTokens: Double, tokenTimes: [TokenTimes] = [],
+        _ cluster: Cluster, roundTrips: [Double], outputTokens: Double, tokenTimes: [ServerTokenTimes] = [],
         initialDelay: Double = publishedInitialDelay
     ) {
         let sites = cluster.servers.count + 1

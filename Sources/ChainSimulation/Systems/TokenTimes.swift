@@ -3,7 +3,7 @@
 /// A request of `l_in` input and `l_out` output tokens needs `promptDelay + (l_out − 1)·tokenDelay` on the way
 /// to the server and back, and `blockConstant + l_in·blockPromptToken + (l_out − 1)·blockOutputToken` for each
 /// block. With mean token counts these are the `τc` and `τp` of the paper.
-package struct TokenTimes: Hashable, Sendable {
+package struct ServerTokenTimes: Hashable, Sendable {
     /// Delay of the first token: round trip and overhead.
     package var promptDelay: Double
     /// Delay of every further token.
@@ -37,8 +37,8 @@ package struct TokenTimes: Hashable, Sendable {
     }
 
     /// All times longer by a factor.
-    package func stretched(by factor: Double) -> TokenTimes {
-        TokenTimes(
+    package func stretched(by factor: Double) -> ServerTokenTimes {
+        ServerTokenTimes(
             promptDelay: promptDelay * factor, tokenDelay: tokenDelay * factor,
             blockConstant: blockConstant * factor, blockPromptToken: blockPromptToken * factor,
             blockOutputToken: blockOutputToken * factor)

@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct TokenTimesTests {
     @Test func firstTokenIsThePrompts() {
-        let times = TokenTimes(
+        let times = ServerTokenTimes(
             promptDelay: 1, tokenDelay: 0.5, blockConstant: 0.25, blockPromptToken: 0.125,
             blockOutputToken: 2)
         #expect(times.communication(input: 8, output: 3) == 2)
