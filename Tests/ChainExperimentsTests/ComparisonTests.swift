@@ -107,10 +107,10 @@ import Testing
             name: "check", profile: .code, draw: .coded, systems: expected.map(\.system),
             proposed: .proposed(.fixed(7)))
         let cell = Figure6.Cell(serverCount: 20, highShare: 0.2)
-        let runs = (0..<8).map { Figure6.run(setting, cell, run: $0, on: map) }
+        let runs = (0..<5).map { Figure6.run(setting, cell, run: $0, on: map) }
         let summaries = ComparedSummary.summarise(runs, proposed: setting.proposed)
         for (summary, value) in zip(summaries, expected) {
-            let error = value.deviation * (1.0 / 20 + 1.0 / 8).squareRoot()
+            let error = value.deviation * (1.0 / 20 + 1.0 / 5).squareRoot()
             #expect(abs(summary.meanResponse - value.mean) < 3.5 * error, "\(summary.system.name)")
         }
     }
