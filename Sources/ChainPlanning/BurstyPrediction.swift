@@ -3,19 +3,23 @@ import RealModule
 
 /// Mean response of JFFC with bursty arrivals and sizes of any law: beyond the paper's assumptions.
 ///
-/// **Arrivals are exact.** For renewal and two-state modulated arrivals with exponential sizes the means are those of
+/// **Arrivals are exact.** For renewal and two-state modulated arrivals with exponential sizes the means are
+/// those of
 /// `RenewalAnalysis` and `ModulatedAnalysis`: mean service `S_1`, mean wait `W_1`, chance to wait `p`.
 ///
 /// **Sizes are corrected** with no fitted constant:
 ///
 ///     S = S_0 + √(2η)·(S_1 − S_0)        W = W_1·[(ca² + cs²)/(ca² + 1)]^p
 ///
-/// `S_0` is the mean service with Poisson arrivals, which hardly depends on the law of sizes (for one chain not at all:
+/// `S_0` is the mean service with Poisson arrivals, which hardly depends on the law of sizes (for one chain
+/// not at all:
 /// Erlang's loss formula is insensitive). Burstiness moves jobs to slower chains through the variance of the
 /// number of busy slots, its excess over Poisson's being `η(ca² − 1)` of the mean in heavy traffic, with
-/// `η = E min(X, X')/E X`, ½ for exponential sizes (Whitt 2004): the square root says that the effect on means grows
+/// `η = E min(X, X')/E X`, ½ for exponential sizes (Whitt 2004): the square root says that the effect on
+/// means grows
 /// with the standard deviation. In a saturated pool the wait grows by `(ca² + cs²)/2`, so by the bracket over
-/// what exponential sizes give; in an almost empty one the few jobs that wait do so for what is left of others,
+/// what exponential sizes give; in an almost empty one the few jobs that wait do so for what is left of
+/// others,
 /// and sizes count for less: the chance to wait goes between the two.
 public struct BurstyPrediction: Hashable, Sendable {
     /// Mean response time, seconds.
@@ -62,7 +66,8 @@ public struct BurstyPrediction: Hashable, Sendable {
             chains, rates: SIMD2(first, second) * scale, stays: SIMD2(firstStay, secondStay))?.traffic
     }
 
-    /// Allen and Cunneen's correction of the wait alone, which leaves out that bursts push jobs to slow chains:
+    /// Allen and Cunneen's correction of the wait alone, which leaves out that bursts push jobs to slow
+    /// chains:
     /// mean response, seconds; for comparison.
     public static func allenCunneen(
         _ chains: ParallelChains, arrivalRate: Double, arrivals: ArrivalLaw, sizes: SizeLaw

@@ -41,14 +41,17 @@ struct Matrix2: Hashable, Sendable {
 /// Exact means of JFFC with arrivals modulated by two states (`MMPP(2)`) and exponential sizes, at any size.
 ///
 /// As `RenewalAnalysis`, with 2×2 matrices over the state at the overflows: `Φ_0(s) = (sI − Q + Λ)^{−1}Λ` and
-/// `Ψ_l = Φ_l^{−1} − I`, so `Ψ_0(s) = Λ^{−1}(sI − Q)`. Takács' recursion holds with the products in this order,
+/// `Ψ_l = Φ_l^{−1} − I`, so `Ψ_0(s) = Λ^{−1}(sI − Q)`. Takács' recursion holds with the products in this
+/// order,
 /// `P_r(s) = Ψ(s + (r−1)μ) ⋯ Ψ(s + μ)Ψ(s)`:
 ///
 ///     Ψ_l(s) = [Σ_r binom(c, r) P_{r+1}(s)] [Σ_r binom(c, r) P_r(s)]^{−1}
 ///
 /// since `g_i = Σ_r binom(i, r) P_r` solves `g_i = E[thinned Φ-transition to g_{k+1}]` exactly when
-/// `Φ(s + rμ)(P_r + P_{r+1}) = P_r`. What is left of a gap is that of a fresh one in the same state, so loss parts only differ in
-/// the state they start in: after a busy period of the `MMPP/M/1` queue of rate `ν`, whose matrix `G` and `R` follow from
+/// `Φ(s + rμ)(P_r + P_{r+1}) = P_r`. What is left of a gap is that of a fresh one in the same state, so loss
+/// parts only differ in
+/// the state they start in: after a busy period of the `MMPP/M/1` queue of rate `ν`, whose matrix `G` and `R`
+/// follow from
 /// the quasi-birth–death equations. Wald's identity becomes that of Markov renewal processes.
 struct ModulatedAnalysis: Hashable, Sendable {
     var traffic: TrafficMeans
@@ -95,7 +98,8 @@ struct ModulatedAnalysis: Hashable, Sendable {
             waitProbability: probability)
     }
 
-    /// `G`: the state in which a queue of one more has become empty; the least solution of `ν + B·G + Λ·G² = 0`, by
+    /// `G`: the state in which a queue of one more has become empty; the least solution of `ν + B·G + Λ·G² =
+    /// 0`, by
     /// `G ← −(B + Λ·G)^{−1}ν`.
     private static func descent(_ staying: Matrix2, _ arriving: Matrix2, _ serving: Double) -> Matrix2 {
         var down = Matrix2.zero
@@ -121,7 +125,8 @@ extension SIMD2<Double> {
 
 /// One pass over the chains with modulated input.
 private struct ModulatedRecursion {
-    /// The figures of the overflows past chain `l`: `p = Φ(0)`, and the mean time to the next from each state.
+    /// The figures of the overflows past chain `l`: `p = Φ(0)`, and the mean time to the next from each
+    /// state.
     private struct Overflow {
         var transition: Matrix2
         var times: SIMD2<Double>

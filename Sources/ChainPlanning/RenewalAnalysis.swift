@@ -1,29 +1,37 @@
 import ChainModel
 import RealModule
 
-/// Exact means of JFFC with renewal arrivals and exponential sizes: `GI/M` on chains of different speeds, at any size.
+/// Exact means of JFFC with renewal arrivals and exponential sizes: `GI/M` on chains of different speeds, at
+/// any size.
 ///
 /// Between two arrivals that find every slot busy and nobody waiting, time falls into two parts.
 ///
 /// 1. *Busy.* All slots are busy and jobs wait: a `GI/M/1` queue of rate `ν`. With `σ` the root in (0, 1) of
-///    `σ = φ(ν(1 − σ))` it holds `1/(1 − σ)` arrivals on average; each waits, exponentially at rate `ν(1 − σ)`. It ends
-///    when the last waiting job starts; what is left of the gap then is the idle period of that queue, of transform
+///    `σ = φ(ν(1 − σ))` it holds `1/(1 − σ)` arrivals on average; each waits, exponentially at rate `ν(1 −
+/// σ)`. It ends
+///    when the last waiting job starts; what is left of the gap then is the idle period of that queue, of
+/// transform
 ///    (Wiener–Hopf) `I(s) = ν[φ(s) − σ]/[ν(1 − σ) − s]`.
-/// 2. *Loss.* From all slots busy, with a first gap of transform `I`, the chains behave as those of the loss system until
+/// 2. *Loss.* From all slots busy, with a first gap of transform `I`, the chains behave as those of the loss
+/// system until
 ///    an arrival finds all of them busy again.
 ///
-/// The second part needs overflows that start from a gap of another law than the others. Let `χ_l` be the ratio of the
+/// The second part needs overflows that start from a gap of another law than the others. Let `χ_l` be the
+/// ratio of the
 /// transform of the first overflow time past chain `l` to that of all others, `χ_0 = I/φ`. With `P_r` as in
 /// `OverflowRecursion`, and since thinning turns `binom(k, r)` into `binom(c, r)·e^{−rμt}`:
 ///
 ///     χ_l(s) = Σ_r binom(c, r) χ_{l−1}(s + rμ) P_r(s) / Σ_r binom(c, r) P_r(s)
 ///
-/// With `τ_l` the mean time between overflows past chain `l` and `χ_l(s) = 1 − s·x_l + …`, the first one takes `τ_l + x_l` on
+/// With `τ_l` the mean time between overflows past chain `l` and `χ_l(s) = 1 − s·x_l + …`, the first one
+/// takes `τ_l + x_l` on
 /// average, and
 ///
-///     τ_l = τ_{l−1}·D_l      x_l = x_{l−1} + τ_{l−1} Σ_{r≥1} binom(c, r) [1 − χ_{l−1}(rμ)] ∏_{i<r} ψ_{l−1}(iμ)
+///     τ_l = τ_{l−1}·D_l      x_l = x_{l−1} + τ_{l−1} Σ_{r≥1} binom(c, r) [1 − χ_{l−1}(rμ)] ∏_{i<r}
+/// ψ_{l−1}(iμ)
 ///
-/// By Wald's identity a loss part sees `n_l = (τ_K + x_K − x_l)/τ_l` overflows past chain `l`, its last one included. So chain
+/// By Wald's identity a loss part sees `n_l = (τ_K + x_K − x_l)/τ_l` overflows past chain `l`, its last one
+/// included. So chain
 /// `l` starts `n_{l−1} − n_l` jobs in it, and the `1/(1 − σ)` jobs of the busy part start on a chain in
 /// proportion to `c_l μ_l`. For Poisson arrivals `χ = 1` and this is `ExactAnalysis`.
 struct RenewalAnalysis: Hashable, Sendable {

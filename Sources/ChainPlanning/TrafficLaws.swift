@@ -7,11 +7,13 @@ public enum ArrivalLaw: Hashable, Sendable {
     case gamma(variation: Double)
     /// Renewal with gaps of two exponential phases with balanced means; `ca² ≥ 1`.
     case hyperexponential(variation: Double)
-    /// Poisson whose rate changes between two values at exponential times: `MMPP(2)`. Rates of arrival relative to each other
+    /// Poisson whose rate changes between two values at exponential times: `MMPP(2)`. Rates of arrival
+    /// relative to each other
     /// (the mean rate is given beside the law), and mean stays in seconds. A rate may be zero: on and off.
     case modulated(firstRate: Double, secondRate: Double, firstStay: Double, secondStay: Double)
 
-    /// What the wait grows with when the pool is busy: `ca²`, for a modulated process the limit of the variance of
+    /// What the wait grows with when the pool is busy: `ca²`, for a modulated process the limit of the
+    /// variance of
     /// the number of arrivals over its mean (the index of dispersion for counts).
     /// - Parameter rate: mean rate `λ`, 1/s.
     public func dispersion(rate: Double) -> Double {
@@ -32,8 +34,10 @@ public enum ArrivalLaw: Hashable, Sendable {
 public struct SizeLaw: Hashable, Sendable {
     /// Squared coefficient of variation: `cs²`.
     public var variation: Double
-    /// `E min(X, X')/E X` of two independent sizes, which is 1 less Gini's coefficient: 1 when all are equal, ½ for
-    /// exponential ones. It is `∫(1 − G)²/E X`, by which sizes enter the peakedness of busy slots (Whitt 2004).
+    /// `E min(X, X')/E X` of two independent sizes, which is 1 less Gini's coefficient: 1 when all are equal,
+    /// ½ for
+    /// exponential ones. It is `∫(1 − G)²/E X`, by which sizes enter the peakedness of busy slots (Whitt
+    /// 2004).
     public var evenness: Double
 
     public init(variation: Double, evenness: Double) {

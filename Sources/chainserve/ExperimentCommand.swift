@@ -8,7 +8,8 @@ extension Setting: ExpressibleByArgument {}
 struct ExperimentCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "experiment",
-        abstract: "Reproduce a figure or table of the paper: data, plot, and what was found beside what was claimed.",
+        abstract: "Reproduce a figure or table of the paper: data, plot, and what was found beside what "
+            + "was claimed.",
         discussion: """
             Experiments: \(Catalogue.experiments.map { "\($0.name) (\($0.title))" }.joined(separator: ", ")), and all.
             Finished parts are kept in DIR/cells, and a run that was interrupted goes on where it stopped.
@@ -20,7 +21,9 @@ struct ExperimentCommand: AsyncParsableCommand {
     @Option(name: .long, help: "Folder for the results.")
     var out: String
 
-    @Option(name: .long, help: "Independent runs of everything (default: each experiment's own, the paper's).")
+    @Option(
+        name: .long,
+        help: "Independent runs (default: each experiment's own, the paper's).")
     var runs: Int?
 
     @Option(name: .long, help: "Seed of all random numbers.")
@@ -44,7 +47,9 @@ struct ExperimentCommand: AsyncParsableCommand {
     @Flag(name: .long, help: "Do not draw plots; CSV, JSON and Vega-Lite files are written all the same.")
     var noPlots = false
 
-    @Option(name: .long, help: "With all: also write the findings into this Markdown page, with figures beside it.")
+    @Option(
+        name: .long,
+        help: "With all: also write this Markdown page, with figures beside it.")
     var docs: String?
 
     func run() async throws {

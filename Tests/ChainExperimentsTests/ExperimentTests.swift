@@ -11,10 +11,10 @@ import Testing
     func aTinyRunGivesRowsPlotsAndFindings(_ name: String) throws {
         let experiment = try #require(try Catalogue.named(name).first)
         let options = ExperimentOptions(runs: 1, seed: 3, jobs: 200)
-        // Every cell of the small ones, a spread of the others.
+        // Every cell of the small ones, a few of the others.
         let cells = try experiment.cells(options)
         #expect(Set(cells).count == cells.count)
-        let stride = max(1, cells.count / 24)
+        let stride = max(1, cells.count / 6)
         var rows: [Row] = []
         for (number, cell) in cells.enumerated() where number % stride == 0 {
             rows += try experiment.evaluate(cell, options).map { Row(cell.columns + $0.fields) }
@@ -119,7 +119,8 @@ import Testing
     @Test func tuning() {
         func finding(lower: Double, upper: Double, surrogate: Double, shift: Int) -> Finding? {
             let entries: [(String, Int, Double)] = [
-                ("exact", 7, 0), ("simulated", 7, 0), ("lower bound", 7, lower), ("upper bound", 7 + shift, upper),
+                ("exact", 7, 0), ("simulated", 7, 0), ("lower bound", 7, lower),
+                ("upper bound", 7 + shift, upper),
                 ("surrogate", 7 - shift, surrogate),
             ]
             let rows = entries.map { name, capacity, cost in

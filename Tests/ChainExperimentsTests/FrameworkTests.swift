@@ -23,7 +23,9 @@ private struct Counting: Experiment {
     func parameters(_ setting: Setting, _ options: ExperimentOptions) -> [Field] { [Field("x", "1, 2, 3")] }
     func cells(_ options: ExperimentOptions) -> [Cell] {
         settings(options).flatMap { setting in
-            (1...3).flatMap { x in (0..<runs(options)).map { Cell(setting, [Field("x", .integer(x))], run: $0) } }
+            (1...3).flatMap { x in
+                (0..<runs(options)).map { Cell(setting, [Field("x", .integer(x))], run: $0) }
+            }
         }
     }
     func evaluate(_ cell: Cell, _ options: ExperimentOptions) throws -> [Row] { try evaluate(cell) }
@@ -115,7 +117,8 @@ private final class Calls: @unchecked Sendable {
         #expect(ResultFiles.csv(table) == "a,b,c\n\"x, \"\"y\"\"\",0.1,\n,2,\n")
         let result = ExperimentResult(
             experiment: counting(Calls()), options: ExperimentOptions(seed: UInt64.max), table: table,
-            plots: [], findings: [Finding("found", claim: "claimed", verdict: .fails)], seconds: 0, resumedCells: 0)
+            plots: [], findings: [Finding("found", claim: "claimed", verdict: .fails)], seconds: 0,
+            resumedCells: 0)
         let json = try #require(
             JSONSerialization.jsonObject(with: Data(ResultFiles.json(result).utf8)) as? [String: Any])
         #expect(json["seed"] as? String == "18446744073709551615")

@@ -51,12 +51,14 @@ import Testing
         #expect(abs(one.waitProbability / other.waitProbability - 1) < 1e-5)
     }
 
-    /// Values simulated by a separate event loop written for the purpose in C++ (5·10⁶ jobs, 95 % interval given):
+    /// Values simulated by a separate event loop written for the purpose in C++ (5·10⁶ jobs, 95 % interval
+    /// given):
     /// chains of rates 1, 0.5, 0.3 with 3, 4, 5 slots.
     @Test func simulatedMeans() throws {
         let chains = ParallelChains(rates: [1, 0.5, 0.3], capacities: [3, 4, 5])
         let cases: [(ArrivalLaw, Double, Double, Double)] = [
-            (.gamma(variation: 4), 4.5, 2.2729, 0.0037), (.hyperexponential(variation: 8), 4.5, 2.6481, 0.0056),
+            (.gamma(variation: 4), 4.5, 2.2729, 0.0037),
+            (.hyperexponential(variation: 8), 4.5, 2.6481, 0.0056),
             (.gamma(variation: 0.3), 4.5, 1.65347, 0.0012),
             (.modulated(firstRate: 8, secondRate: 1, firstStay: 2, secondStay: 2), 4.5, 2.44508, 0.0064),
             (.modulated(firstRate: 20, secondRate: 2, firstStay: 2, secondStay: 10), 5, 10.5838, 0.0233),
@@ -72,13 +74,15 @@ import Testing
         // E min of two lognormal sizes is 2·Φ(−σ/√2); with cs² = 1 that is 0.5560 (tables of Φ).
         #expect(abs(SizeLaw.lognormal(variation: 1).evenness - 0.5560) < 1e-3)
         let measured = try #require(SizeLaw(of: [1, 2, 3, 2]))
-        // By hand: the mean of the least of two drawn with replacement is 1.625, over the mean 2; cs² = 0.5/4.
+        // By hand: the mean of the least of two drawn with replacement is 1.625, over the mean 2; cs² =
+        // 0.5/4.
         #expect(abs(measured.evenness - 1.625 / 2) < 1e-12 && abs(measured.variation - 0.125) < 1e-12)
         let chains = ParallelChains(rates: [1, 0.5], capacities: [4, 4])
         let arrivals = ArrivalLaw.gamma(variation: 4)
-        let means = [SizeLaw.deterministic, .gamma(variation: 0.5), .exponential, .lognormal(variation: 3)].map {
-            BurstyPrediction(chains, arrivalRate: 5, arrivals: arrivals, sizes: $0)?.meanWaitingTime ?? 0
-        }
+        let means = [SizeLaw.deterministic, .gamma(variation: 0.5), .exponential, .lognormal(variation: 3)]
+            .map {
+                BurstyPrediction(chains, arrivalRate: 5, arrivals: arrivals, sizes: $0)?.meanWaitingTime ?? 0
+            }
         #expect(means == means.sorted() && means[0] > 0)
         #expect(BurstyPrediction(chains, arrivalRate: 6, arrivals: arrivals) == nil)
     }

@@ -2,13 +2,15 @@ import ChainModel
 import ChainPlanning
 import ChainSimulation
 
-/// Our own experiment: bounds, tuning, ranking of rules and predictions where arrivals are bursty and sizes are not
+/// Our own experiment: bounds, tuning, ranking of rules and predictions where arrivals are bursty and sizes
+/// are not
 /// exponential.
 struct Assumptions: Experiment {
     let name = "assumptions"
     let title = "When the paper's assumptions fail"
     let question =
-        "How far do the bounds, the choice of c and the ranking of dispatch rules move when arrivals come in bursts and "
+        "How far do the bounds, the choice of c and the ranking of dispatch rules move when arrivals come "
+        + "in bursts and "
         + "job sizes are not exponential, and how well can the mean response be predicted then?"
     let publishedClaim: String? = nil
     let defaultRuns = 20
@@ -22,7 +24,8 @@ struct Assumptions: Experiment {
     /// A prediction's error is measured with this many times the jobs.
     static let precision = 10
 
-    /// What is varied: every law of arrivals with exponential sizes, every law of sizes with Poisson and with bursty
+    /// What is varied: every law of arrivals with exponential sizes, every law of sizes with Poisson and with
+    /// bursty
     /// arrivals.
     static let workloads: [(arrivals: String, sizes: String)] =
         Workload.arrivalNames.map { ($0, "exponential") }
@@ -110,8 +113,10 @@ struct Assumptions: Experiment {
                 Field("mean_wait_s", .number(result.wait.mean)),
                 Field("p99_response_s", .number(result.response.quantile(0.99))),
                 Field("unstable", .bool(result.unstable != nil)),
-                Field("lower_bound_s", isJFFC ? Value(ResponseBounds.lower(chains, arrivalRate: rate)) : .none),
-                Field("upper_bound_s", isJFFC ? Value(ResponseBounds.upper(chains, arrivalRate: rate)) : .none),
+                Field(
+                    "lower_bound_s", isJFFC ? Value(ResponseBounds.lower(chains, arrivalRate: rate)) : .none),
+                Field(
+                    "upper_bound_s", isJFFC ? Value(ResponseBounds.upper(chains, arrivalRate: rate)) : .none),
                 Field(
                     "poisson_s",
                     isJFFC
@@ -189,8 +194,10 @@ struct Assumptions: Experiment {
         }
         return Chart(
             "assumptions-workloads",
-            caption: "JFFC at load 0.7: simulated mean response for every workload (sizes exponential unless named), what "
-                + "is predicted for it, and what the paper's assumptions give; whiskers: 95 % confidence over networks.",
+            caption: "JFFC at load 0.7: simulated mean response for every workload (sizes exponential "
+                + "unless named), what "
+                + "is predicted for it, and what the paper's assumptions give; whiskers: 95 % confidence "
+                + "over networks.",
             mark: .rows,
             horizontal: ChartAxis("response", "mean response (s)", fromZero: false),
             vertical: ChartAxis("workload", "arrivals; sizes", scale: .ordinal), series: ("value", "value"),
@@ -221,7 +228,8 @@ struct Assumptions: Experiment {
     private func errorPlot(_ rows: Table) -> Plot {
         var data: [Row] = []
         for (column, title) in Self.methods {
-            let values = (Self.errors(rows.filtered("systems", "held out"), column)
+            let values =
+                (Self.errors(rows.filtered("systems", "held out"), column)
                 + Self.errors(rows.filtered("systems", "larger"), column)).map(\.magnitude).sorted()
             for (position, value) in values.enumerated() {
                 data.append(
@@ -233,7 +241,8 @@ struct Assumptions: Experiment {
         }
         return Chart(
             "assumptions-errors",
-            caption: "Errors of predicted mean responses over random held-out systems with random bursty workloads, "
+            caption: "Errors of predicted mean responses over random held-out systems with random bursty "
+                + "workloads, "
                 + "distribution functions.",
             mark: .curves,
             horizontal: ChartAxis(
@@ -269,7 +278,8 @@ struct Assumptions: Experiment {
         let all = jffc.groups(by: "arrivals", "sizes", "load").count
         guard all > 0 else { return nil }
         return Finding(
-            "The simulated mean lies outside the bounds of Theorem 4 in \(outside.count) of \(all) workloads and loads; "
+            "The simulated mean lies outside the bounds of Theorem 4 in \(outside.count) of \(all) "
+                + "workloads and loads; "
                 + (worst.excess > 0
                     ? "at worst it is \(Wording.percent(worst.excess)) above the upper bound (\(worst.name))."
                     : "it never exceeds the upper bound."))
@@ -291,13 +301,15 @@ struct Assumptions: Experiment {
                 best += 1
             } else {
                 changes.append(
-                    "\(first.name) by \(Wording.percent(1 - first.mean / jffc.mean)) with \(key[0].plain) arrivals, "
+                    "\(first.name) by \(Wording.percent(1 - first.mean / jffc.mean)) with \(key[0].plain) "
+                        + "arrivals, "
                         + "\(key[1].plain) sizes and load \(key[2].plain)")
             }
         }
         guard all > 0 else { return nil }
         return Finding(
-            "JFFC has the least mean response, or is within 0.1 % of it, in \(best) of \(all) workloads and loads"
+            "JFFC has the least mean response, or is within 0.1 % of it, in \(best) of \(all) workloads "
+                + "and loads"
                 + (changes.isEmpty ? "." : "; better was \(Wording.list(Array(changes.prefix(3))))."))
     }
 
@@ -312,8 +324,10 @@ struct Assumptions: Experiment {
         }
         return Finding(
             "Choosing c by the exact mean for Poisson arrivals and exponential sizes costs "
-                + "\(Wording.percent(poisson.mean)) of the simulated mean on average over all workloads (most with "
-                + "\(worst.name): \(Wording.percent(worst.cost))); choosing it by the prediction for the workload costs "
+                + "\(Wording.percent(poisson.mean)) of the simulated mean on average over all workloads "
+                + "(most with "
+                + "\(worst.name): \(Wording.percent(worst.cost))); choosing it by the prediction for the "
+                + "workload costs "
                 + "\(Wording.percent(predicted.mean)).")
     }
 
@@ -323,8 +337,12 @@ struct Assumptions: Experiment {
             let words = methods.compactMap { column, title -> String? in
                 guard let all = Summary(errors(own, column).map(\.magnitude)) else { return nil }
                 let hard = Summary(errors(own, column, hardOnly: true).map(\.magnitude))
-                let least = hard.map { ", where burstiness matters by 10 % or more \(Wording.percent($0.median))" }
-                return "\(title) \(Wording.percent(all.median)) (\(Wording.percent(all.most)) at most\(least ?? ""))"
+                let least = hard.map {
+                    ", where burstiness matters by 10 % or more "
+                        + "\(Wording.percent($0.median))"
+                }
+                return "\(title) \(Wording.percent(all.median)) (\(Wording.percent(all.most)) at "
+                    + "most\(least ?? ""))"
             }
             guard let all = Summary(errors(own, "predicted_s").map(\.magnitude)) else { return nil }
             let title: String
@@ -334,8 +352,10 @@ struct Assumptions: Experiment {
             case .larger: title = "larger held-out systems"
             }
             return Finding(
-                "Median error of the predicted mean response over \(all.count) \(title): \(words.joined(separator: "; ")). "
-                    + "\(own.rows.count - all.count) more systems whose simulated mean is not known within 3 % are left out.",
+                "Median error of the predicted mean response over \(all.count) \(title): "
+                    + "\(words.joined(separator: "; ")). "
+                    + "\(own.rows.count - all.count) more systems whose simulated mean is not known within "
+                    + "3 % are left out.",
                 claim: kind == .fitted ? nil : "a median error below 5 % on workloads it was not fitted on",
                 verdict: kind == .fitted ? .own : all.median < 0.05 ? .holds : .fails, isAim: true)
         }

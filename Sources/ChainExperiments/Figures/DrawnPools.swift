@@ -46,7 +46,9 @@ struct DrawnPools {
             Field("server_draw", .text(isCode ? ServerDraw.coded.rawValue : ServerDraw.published.rawValue)),
             Field(
                 "round_trips",
-                options.sources.roundTrips == nil ? "generated, statistics of RIPE Atlas" : "RIPE Atlas, measured"),
+                options.sources.roundTrips == nil
+                    ? "generated, statistics of RIPE "
+                        + "Atlas" : "RIPE Atlas, measured"),
         ]
     }
 }

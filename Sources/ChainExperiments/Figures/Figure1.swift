@@ -6,10 +6,12 @@ struct Figure1: Experiment {
     let name = "fig1"
     let title = "Placement against random placements"
     let question =
-        "How many cache slots must be reserved when Algorithm 1 orders the servers, and when the order is random? "
+        "How many cache slots must be reserved when Algorithm 1 orders the servers, and when the order is "
+        + "random? "
         + "Fewer reserved slots for the same rate leave more memory for other jobs."
     let publishedClaim: String? =
-        "Algorithm 1 needs the fewest reserved slots with equal memory (Theorem 2) and nearly the fewest with "
+        "Algorithm 1 needs the fewest reserved slots with equal memory (Theorem 2) and nearly the fewest "
+        + "with "
         + "unequal memory"
     let defaultRuns = 20
     let defaultJobs = 0
@@ -103,19 +105,22 @@ struct Figure1: Experiment {
                 }
                 let greedy = Summary(cells.numbers("greedy_slots"))?.mean
                 data.append(
-                    Row([
-                        Field("memory", group[0]), Field("capacity", group[1]),
-                        Field("placement", "random order"),
-                    ] + random))
+                    Row(
+                        [
+                            Field("memory", group[0]), Field("capacity", group[1]),
+                            Field("placement", "random order"),
+                        ] + random))
                 data.append(
-                    Row([
-                        Field("memory", group[0]), Field("capacity", group[1]),
-                        Field("placement", "Algorithm 1"),
-                    ] + columns.map { Field($0, Value(greedy)) }))
+                    Row(
+                        [
+                            Field("memory", group[0]), Field("capacity", group[1]),
+                            Field("placement", "Algorithm 1"),
+                        ] + columns.map { Field($0, Value(greedy)) }))
             }
             return Chart(
                 "fig1-\(key[0].plain)",
-                caption: "Reserved slots c·K of Algorithm 1 and of random orders (least, quartiles and most of "
+                caption: "Reserved slots c·K of Algorithm 1 and of random orders (least, quartiles and "
+                    + "most of "
                     + "\(Self.orders) orders, averaged over networks), parameters "
                     + "\(Setting(rawValue: key[0].plain)?.title ?? "").",
                 mark: .boxes,
@@ -130,14 +135,16 @@ struct Figure1: Experiment {
         table.groups(by: "setting", "memory").compactMap { key, rows in
             let setting = Setting(rawValue: key[0].plain) ?? .published
             let ratios = rows.rows.compactMap { row in
-                row.number("random_mean_slots").flatMap { mean in row.number("greedy_slots").map { mean / $0 } }
+                row.number("random_mean_slots").flatMap { mean in row.number("greedy_slots").map { mean / $0 }
+                }
             }
             guard let ratio = Summary(ratios), let fewer = Summary(rows.numbers("share_with_fewer")),
                 let missing = Summary(rows.numbers("share_missing_rate"))
             else { return nil }
             let statement =
                 "With \(key[1].plain) memory (\(setting.title)), random orders reserve "
-                + "\(Wording.change(ratio.mean, "more", "fewer")) slots than Algorithm 1 on average; \(Wording.percent(fewer.mean)) of the orders need fewer chains than it, and "
+                + "\(Wording.change(ratio.mean, "more", "fewer")) slots than Algorithm 1 on average; "
+                + "\(Wording.percent(fewer.mean)) of the orders need fewer chains than it, and "
                 + "\(Wording.percent(missing.mean)) of them never reach the rate."
             let claim =
                 key[1] == "equal"

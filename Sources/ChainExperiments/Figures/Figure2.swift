@@ -2,15 +2,18 @@ import ChainModel
 import ChainOptimum
 import ChainPlanning
 
-/// Figure 2: concurrent jobs ("job servers") that carry a load: GCA, reserved chains, integer programs and the bound.
+/// Figure 2: concurrent jobs ("job servers") that carry a load: GCA, reserved chains, integer programs and
+/// the bound.
 struct Figure2: Experiment {
     let name = "fig2"
     let title = "Concurrent jobs needed for a load"
     let question =
-        "How many jobs at once must the chains hold to carry a load, when caches are allocated by GCA, when only "
+        "How many jobs at once must the chains hold to carry a load, when caches are allocated by GCA, "
+        + "when only "
         + "the reserved chains are used (c·K(c)), and at best (integer program)?"
     let publishedClaim: String? =
-        "GCA needs as few concurrent jobs as the integer program, close to the lower bound and far fewer than the "
+        "GCA needs as few concurrent jobs as the integer program, close to the lower bound and far fewer "
+        + "than the "
         + "reserved chains"
     let defaultRuns = 20
     let defaultJobs = 0
@@ -28,7 +31,10 @@ struct Figure2: Experiment {
             Field("arrival_rates", "10 % to 90 % of the load target times the rate of all GCA chains"),
             Field(
                 "reserved_chains",
-                setting == .asCoded ? "all that the servers make" : "as many as Algorithm 1 needs for the rate"),
+                setting == .asCoded
+                    ? "all that the servers make"
+                    : "as many as Algorithm 1 needs for the "
+                        + "rate"),
         ]
     }
 
@@ -67,7 +73,8 @@ struct Figure2: Experiment {
         }
     }
 
-    /// The program as the authors solve it: at most GCA's capacity on every chain, and no memory. Filling the fastest chains
+    /// The program as the authors solve it: at most GCA's capacity on every chain, and no memory. Filling the
+    /// fastest chains
     /// first is optimal for it, so that it says nothing of GCA.
     private static func withoutMemory(
         _ plan: Plan, _ rate: Double, _ solver: HighsSolver
@@ -108,7 +115,8 @@ struct Figure2: Experiment {
             return Chart(
                 "fig2-\(key[0].plain)",
                 caption: "Concurrent jobs needed over the load, parameters "
-                    + "\(Setting(rawValue: key[0].plain)?.title ?? ""); whiskers: 95 % confidence over networks.",
+                    + "\(Setting(rawValue: key[0].plain)?.title ?? ""); whiskers: 95 % confidence over "
+                    + "networks.",
                 mark: .lines,
                 horizontal: ChartAxis("load", "arrival rate (% of what GCA's chains carry)", fromZero: false),
                 vertical: ChartAxis("jobs", "concurrent jobs needed"), series: ("method", "method"),
@@ -124,8 +132,10 @@ struct Figure2: Experiment {
         if !table.rows.isEmpty, table.numbers("ilp_with_memory").isEmpty {
             findings.append(
                 Finding(
-                    "The integer programs were not solved: no HiGHS library was found. Install it (`pip install "
-                        + "highsbox`, `brew install highs`), give its path in CHAINSERVE_HIGHS, and run with --restart.")
+                    "The integer programs were not solved: no HiGHS library was found. Install it (`pip "
+                        + "install "
+                        + "highsbox`, `brew install highs`), give its path in CHAINSERVE_HIGHS, and run "
+                        + "with --restart.")
             )
         }
         return findings
@@ -146,8 +156,10 @@ struct Figure2: Experiment {
                 optimum.most <= 1 ? .holds : optimum.mean <= 1.05 ? .holdsInPart : .fails
             findings.append(
                 Finding(
-                    "GCA needs \(Wording.percent(optimum.mean - 1)) more concurrent jobs than the integer program "
-                        + "with memory on average, \(Wording.percent(optimum.most - 1)) at most (\(setting.title)).",
+                    "GCA needs \(Wording.percent(optimum.mean - 1)) more concurrent jobs than the integer "
+                        + "program "
+                        + "with memory on average, \(Wording.percent(optimum.most - 1)) at most "
+                        + "(\(setting.title)).",
                     claim: "GCA needs as few as the integer program", verdict: verdict))
         }
         if let bound = ratios(rows, "gca", over: "lower_bound"),
@@ -157,8 +169,10 @@ struct Figure2: Experiment {
             let isFar = reserved.mean >= 1.25
             findings.append(
                 Finding(
-                    "GCA needs \(Wording.percent(bound.mean - 1)) more than the lower bound, and the reserved "
-                        + "chains alone \(Wording.number(reserved.mean)) times as many as GCA (\(setting.title)).",
+                    "GCA needs \(Wording.percent(bound.mean - 1)) more than the lower bound, and the "
+                        + "reserved "
+                        + "chains alone \(Wording.number(reserved.mean)) times as many as GCA "
+                        + "(\(setting.title)).",
                     claim: "close to the lower bound, far fewer than the reserved chains",
                     verdict: isClose && isFar ? .holds : isClose || isFar ? .holdsInPart : .fails))
         }

@@ -7,7 +7,8 @@ struct Figure3: Experiment {
     let name = "fig3"
     let title = "Dispatch rules over the load"
     let question =
-        "Which rule gives the least mean response on the same chains with the same arrivals and sizes, and how "
+        "Which rule gives the least mean response on the same chains with the same arrivals and sizes, and "
+        + "how "
         + "close are the bounds of Theorem 4 and the exact analysis to what JFFC does?"
     let publishedClaim: String? =
         "JFFC has the least mean response of all rules; over 85 % of it is service below load 0.7"
@@ -84,8 +85,10 @@ struct Figure3: Experiment {
                 Field("p99_response_s", .number(result.response.quantile(0.99))),
                 Field("wait_probability", .number(result.waitProbability.mean)),
                 Field("unstable", .bool(result.unstable != nil)),
-                Field("lower_bound_s", isJFFC ? Value(ResponseBounds.lower(chains, arrivalRate: rate)) : .none),
-                Field("upper_bound_s", isJFFC ? Value(ResponseBounds.upper(chains, arrivalRate: rate)) : .none),
+                Field(
+                    "lower_bound_s", isJFFC ? Value(ResponseBounds.lower(chains, arrivalRate: rate)) : .none),
+                Field(
+                    "upper_bound_s", isJFFC ? Value(ResponseBounds.upper(chains, arrivalRate: rate)) : .none),
                 Field("exact_s", isJFFC ? Value(exact?.meanResponseTime) : .none),
             ])
         }
@@ -108,11 +111,15 @@ struct Figure3: Experiment {
         }
         return Chart(
             "fig3-policies-\(setting.rawValue)",
-            caption: "Mean response of the dispatch rules over the load, parameters \(setting.title); whiskers: "
+            caption: "Mean response of the dispatch rules over the load, parameters \(setting.title); "
+                + "whiskers: "
                 + "95 % confidence over networks.",
             mark: .lines,
             horizontal: ChartAxis("load", "load ρ = λ/ν"),
-            vertical: ChartAxis("response", "mean response (s, logarithmic)", scale: .logarithmic), series: ("rule", "rule"),
+            vertical: ChartAxis(
+                "response",
+                "mean response (s, "
+                    + "logarithmic)", scale: .logarithmic), series: ("rule", "rule"),
             rows: data
         ).plot
     }
@@ -167,7 +174,9 @@ struct Figure3: Experiment {
                     return own / its - 1
                 }
                 guard let summary = Summary(pairs) else { continue }
-                if summary.mean > entry.most { (entry.most, entry.load) = (summary.mean, load[0].number ?? 0) }
+                if summary.mean > entry.most {
+                    (entry.most, entry.load) = (summary.mean, load[0].number ?? 0)
+                }
                 if summary.mean + summary.halfWidth < -1e-3 { entry.isWorse = true }
             }
             if entry.name == "JFFC with thresholds" {
@@ -178,7 +187,8 @@ struct Figure3: Experiment {
                     return own.mean / its.mean
                 }.min()
                 if let best {
-                    extra = " Waiting for faster chains by exact thresholds takes up to "
+                    extra =
+                        " Waiting for faster chains by exact thresholds takes up to "
                         + "\(Wording.percent(max(0, 1 - best))) off its mean."
                 }
                 continue
@@ -188,7 +198,8 @@ struct Figure3: Experiment {
         guard !gains.isEmpty else { return nil }
         let better = gains.filter(\.isWorse).map(\.name)
         let words = gains.map {
-            "\($0.name) up to \(Wording.change(1 + $0.most, "longer", "shorter")) (ρ = \(Wording.number($0.load)))"
+            "\($0.name) up to \(Wording.change(1 + $0.most, "longer", "shorter")) (ρ = "
+                + "\(Wording.number($0.load)))"
         }
         let isTied = gains.contains { $0.most <= 1e-3 }
         return Finding(
@@ -211,7 +222,8 @@ struct Figure3: Experiment {
         }
         guard let least = shares.min(by: { $0.share < $1.share }) else { return nil }
         return Finding(
-            "Below load 0.7 service makes up at least \(Wording.percent(least.share)) of JFFC's mean response "
+            "Below load 0.7 service makes up at least \(Wording.percent(least.share)) of JFFC's mean "
+                + "response "
                 + "(at ρ = \(Wording.number(least.load)), \(setting.title)).",
             claim: "over 85 % of JFFC's response is service below load 0.7",
             verdict: least.share > 0.85 ? .holds : .fails)
@@ -236,10 +248,14 @@ struct Figure3: Experiment {
         }
         let isBetween = lower.most <= 1e-9 && upper.least >= -1e-9
         return Finding(
-            "The exact mean lies \(isBetween ? "between the bounds in every case" : "outside the bounds in some case"): "
-                + "the lower bound is \(Wording.percent(-lower.mean)) below it on average (\(Wording.percent(-lower.least)) at "
-                + "most), the upper \(Wording.percent(upper.mean)) above (\(Wording.percent(upper.most)) at most). Simulated "
-                + "means over all networks are within \(Wording.percent(means.max() ?? 0)) of it (\(setting.title)).",
+            "The exact mean lies "
+                + "\(isBetween ? "between the bounds in every case" : "outside the bounds in some case"): "
+                + "the lower bound is \(Wording.percent(-lower.mean)) below it on average "
+                + "(\(Wording.percent(-lower.least)) at "
+                + "most), the upper \(Wording.percent(upper.mean)) above (\(Wording.percent(upper.most)) "
+                + "at most). Simulated "
+                + "means over all networks are within \(Wording.percent(means.max() ?? 0)) of it "
+                + "(\(setting.title)).",
             claim: "Theorem 4 bounds JFFC's mean response", verdict: isBetween ? .holds : .fails)
     }
 }

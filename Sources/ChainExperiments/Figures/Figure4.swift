@@ -2,9 +2,11 @@ import ChainModel
 import ChainPlanning
 import ChainSimulation
 
-/// Figures 4 and 5: the effect of the required capacity `c`, and the best `c` over the rate for every criterion.
+/// Figures 4 and 5: the effect of the required capacity `c`, and the best `c` over the rate for every
+/// criterion.
 ///
-/// Both are about the same compositions: for each `c`, what every criterion says of it and what simulation gives.
+/// Both are about the same compositions: for each `c`, what every criterion says of it and what simulation
+/// gives.
 struct CapacityEffect {
     let cluster: Cluster
     let loadTarget: Double
@@ -63,10 +65,12 @@ struct Figure4: Experiment {
     let name = "fig4"
     let title = "Effect of the required capacity c"
     let question =
-        "How do the reserved slots, the bounds, the exact mean and the simulated mean response change with the "
+        "How do the reserved slots, the bounds, the exact mean and the simulated mean response change with "
+        + "the "
         + "capacity c that every reserved chain must hold?"
     let publishedClaim: String? =
-        "the mean response has its least value at a moderate c; the lower bound follows the simulated mean, the "
+        "the mean response has its least value at a moderate c; the lower bound follows the simulated "
+        + "mean, the "
         + "upper bound and the surrogate c·K(c) do not"
     let defaultRuns = 20
     let defaultJobs = 10_000
@@ -79,12 +83,19 @@ struct Figure4: Experiment {
 
     func parameters(_ setting: Setting, _ options: ExperimentOptions) -> [Field] {
         DrawnPools.parameters(setting, options) + [
-            Field("servers", 20), Field("large_share", 0.2), Field("load_target", .number(loadTarget(setting))),
+            Field("servers", 20), Field("large_share", 0.2),
+            Field("load_target", .number(loadTarget(setting))),
             Field("capacities", .text("1 to \(Self.most)")),
-            Field("arrival_rate", "0.8 of what the c with the fewest reserved slots carries at the load target"),
+            Field(
+                "arrival_rate",
+                "0.8 of what the c with the fewest reserved slots carries at the load "
+                    + "target"),
             Field(
                 "placement",
-                setting == .asCoded ? "all servers whatever the rate, one network" : "Algorithm 1 for the rate"),
+                setting == .asCoded
+                    ? "all servers whatever the rate, one network"
+                    : "Algorithm 1 for the "
+                        + "rate"),
         ]
     }
 
@@ -149,10 +160,14 @@ struct Figure4: Experiment {
             }
             return Chart(
                 "fig4-\(setting.rawValue)",
-                caption: "Mean response, bounds and surrogate over c, parameters \(setting.title); averages over runs, for "
+                caption: "Mean response, bounds and surrogate over c, parameters \(setting.title); "
+                    + "averages over runs, for "
                     + "those c that give all of them a mean.",
                 mark: .curves, horizontal: ChartAxis("c", "required capacity c (jobs)", fromZero: false),
-                vertical: ChartAxis("seconds", "mean response, or c·K(c)/λ (s, logarithmic)", scale: .logarithmic),
+                vertical: ChartAxis(
+                    "seconds",
+                    "mean response, or c·K(c)/λ (s, "
+                        + "logarithmic)", scale: .logarithmic),
                 series: ("value", "value"),
                 rows: data
             ).plot
@@ -189,9 +204,11 @@ struct Figure4: Experiment {
         let isBest = lower.mean <= upper.mean && lower.mean <= surrogate.mean
         return Finding(
             "The least exact mean lies at c = \(Wording.number(capacities.median)) in the median network "
-                + "(\(Int(capacities.least)) to \(Int(capacities.most))). Choosing c by the lower bound costs "
+                + "(\(Int(capacities.least)) to \(Int(capacities.most))). Choosing c by the lower bound "
+                + "costs "
                 + "\(Wording.percent(lower.mean)) of mean response on average, by the upper bound "
-                + "\(Wording.percent(upper.mean)), by the surrogate \(Wording.percent(surrogate.mean)) (\(setting.title)).",
+                + "\(Wording.percent(upper.mean)), by the surrogate \(Wording.percent(surrogate.mean)) "
+                + "(\(setting.title)).",
             claim: "the lower bound picks the best c",
             verdict: isBest ? (lower.mean < 0.02 ? .holds : .holdsInPart) : .fails)
     }

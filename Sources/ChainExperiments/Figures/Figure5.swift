@@ -7,7 +7,8 @@ struct Figure5: Experiment {
     let name = "fig5"
     let title = "Best required capacity over the arrival rate"
     let question =
-        "Which c does every tuning criterion choose as the rate grows, and what does its choice cost against the "
+        "Which c does every tuning criterion choose as the rate grows, and what does its choice cost "
+        + "against the "
         + "best c?"
     let publishedClaim: String? =
         "the surrogate chooses too small a c, the upper bound too large a one, the lower bound the best"
@@ -23,7 +24,8 @@ struct Figure5: Experiment {
 
     func parameters(_ setting: Setting, _ options: ExperimentOptions) -> [Field] {
         DrawnPools.parameters(setting, options) + [
-            Field("servers", 20), Field("large_share", 0.2), Field("load_target", .number(loadTarget(setting))),
+            Field("servers", 20), Field("large_share", 0.2),
+            Field("load_target", .number(loadTarget(setting))),
             Field("arrival_rates_per_s", .text(Self.rates.map { "\($0)" }.joined(separator: " "))),
             Field("capacities", .text("1 to \(Figure4.most)")),
             Field(
@@ -61,7 +63,8 @@ struct Figure5: Experiment {
         guard let least = entries.compactMap(\.exact).min() else { return [] }
         let simulated = entries.map { entry in
             Simulation(
-                entry.system, arrivals: .poisson(rate: rate), length: RunLength(jobs: jobs(options)), seed: seed
+                entry.system, arrivals: .poisson(rate: rate), length: RunLength(jobs: jobs(options)),
+                seed: seed
             ).run().response.mean
         }
         return Self.criteria.compactMap { criterion in
@@ -98,17 +101,19 @@ struct Figure5: Experiment {
                     let cost = Summary(cells.numbers("cost"))
                 else { continue }
                 data.append(
-                    Row([
-                        Field("criterion", group[0]), Field("rate", group[1]),
-                        Field("cost", .number(100 * cost.mean)),
-                    ] + capacity.fields("c")))
+                    Row(
+                        [
+                            Field("criterion", group[0]), Field("rate", group[1]),
+                            Field("cost", .number(100 * cost.mean)),
+                        ] + capacity.fields("c")))
             }
             let horizontal = ChartAxis(
                 "rate", "arrival rate λ (jobs/s, logarithmic)", scale: .logarithmic)
             return [
                 Chart(
                     "fig5-\(setting.rawValue)",
-                    caption: "The c that every criterion chooses over the rate, parameters \(setting.title); means over "
+                    caption: "The c that every criterion chooses over the rate, parameters "
+                        + "\(setting.title); means over "
                         + "runs with 95 % confidence.",
                     mark: .lines, horizontal: horizontal,
                     vertical: ChartAxis("c", "chosen capacity c (jobs)"), series: ("criterion", "criterion"),
@@ -116,7 +121,8 @@ struct Figure5: Experiment {
                 ).plot,
                 Chart(
                     "fig5-cost-\(setting.rawValue)",
-                    caption: "What the choice costs: exact mean response above that of the best c, parameters "
+                    caption: "What the choice costs: exact mean response above that of the best c, "
+                        + "parameters "
                         + "\(setting.title).",
                     mark: .curves, horizontal: horizontal,
                     vertical: ChartAxis("cost", "mean response above the best (%)"),
@@ -161,8 +167,10 @@ struct Figure5: Experiment {
         let isSmall = (shifts["surrogate"] ?? 0) < 0
         let isLarge = (shifts["upper bound"] ?? 0) > 0
         return Finding(
-            "Cost of choosing c by a criterion, in exact mean response above the best c: \(Wording.list(words)). The "
-                + "surrogate's c is \(isSmall ? "smaller" : "larger") than the best on average, the upper bound's "
+            "Cost of choosing c by a criterion, in exact mean response above the best c: "
+                + "\(Wording.list(words)). The "
+                + "surrogate's c is \(isSmall ? "smaller" : "larger") than the best on average, the upper "
+                + "bound's "
                 + "\(isLarge ? "larger" : "not larger") (\(setting.title)).",
             claim: "surrogate too small, upper bound too large, lower bound best",
             verdict: isLeast && isSmall && isLarge ? .holds : isLeast ? .holdsInPart : .fails)

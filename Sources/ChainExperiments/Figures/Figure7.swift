@@ -7,10 +7,12 @@ struct Figure7: Experiment {
     let name = "fig7"
     let title = "Arrivals and service times against exponential"
     let question =
-        "How far are the gaps between the requests of the trace, and the service times that their tokens give on "
+        "How far are the gaps between the requests of the trace, and the service times that their tokens "
+        + "give on "
         + "every chain, from the exponential ones that the analysis assumes?"
     let publishedClaim: String? =
-        "the gaps' standard deviation is 13.15 times that of exponential ones, the service times' 0.71 to 0.81 times"
+        "the gaps' standard deviation is 13.15 times that of exponential ones, the service times' 0.71 to "
+        + "0.81 times"
     let defaultRuns = 20
     let defaultJobs = 0
     let settings: [Setting] = [.published, .asCoded]
@@ -88,7 +90,8 @@ struct Figure7: Experiment {
             plots.append(
                 chart(
                     "fig7-arrivals", "gap over its mean", [("trace", row)],
-                    caption: "Gaps between the requests of the trace and exponential ones, distribution functions."
+                    caption: "Gaps between the requests of the trace and exponential ones, distribution "
+                        + "functions."
                 ).plot)
         }
         for (key, rows) in table.filtered("what", "service times").groups(by: "setting") {
@@ -97,7 +100,8 @@ struct Figure7: Experiment {
             plots.append(
                 chart(
                     "fig7-service-\(setting.rawValue)", "service time over its mean", Array(chains),
-                    caption: "Service times of the trace's requests on the fastest chains of the first network and "
+                    caption: "Service times of the trace's requests on the fastest chains of the first "
+                        + "network and "
                         + "exponential ones, parameters \(setting.title)."
                 ).plot)
         }
@@ -140,8 +144,12 @@ struct Figure7: Experiment {
             let isMeasured = options.sources.trace != nil
             findings.append(
                 Finding(
-                    "The standard deviation of the gaps is \(Wording.number(summary.mean)) times that of exponential ones "
-                        + (isMeasured ? "in the trace." : "in generated traces of the same length (mean over runs)."),
+                    "The standard deviation of the gaps is \(Wording.number(summary.mean)) times that of "
+                        + "exponential ones "
+                        + (isMeasured
+                            ? "in the trace."
+                            : "in generated traces of the same length (mean "
+                                + "over runs)."),
                     claim: "13.15 times",
                     verdict: (summary.mean / 13.15 - 1).magnitude < 0.1 ? .holds : .holdsInPart))
         }
@@ -155,7 +163,8 @@ struct Figure7: Experiment {
                     "The service times' standard deviation is \(Wording.number(summary.least)) to "
                         + "\(Wording.number(summary.most)) times that of exponential ones (\(setting.title)"
                         + (setting == .asCoded
-                            ? ", \(Wording.number(Self.addedTime)) s added to every server's time" : "") + ").",
+                            ? ", \(Wording.number(Self.addedTime)) s added to every server's "
+                                + "time" : "") + ").",
                     claim: "0.71 to 0.81 times, less variable than exponential",
                     verdict: isInside ? .holds : isLess ? .holdsInPart : .fails))
         }

@@ -13,7 +13,8 @@ struct RandomSystem {
     var arrivalName: String
     var sizeName: String
 
-    /// Which systems: those that the form of the correction was chosen on, others like them that it never saw,
+    /// Which systems: those that the form of the correction was chosen on, others like them that it never
+    /// saw,
     /// and larger ones.
     enum Kind: String, CaseIterable {
         case fitted

@@ -1,6 +1,7 @@
 import ChainModel
 
-/// Algorithm 1 with the servers in any order: fills one chain after another and counts the chains that are complete.
+/// Algorithm 1 with the servers in any order: fills one chain after another and counts the chains that are
+/// complete.
 ///
 /// With the order of Algorithm 1 it gives the planner's number of chains; with random ones, the placements
 /// that figure 1 compares it with.

@@ -7,7 +7,8 @@ struct SystemsFigure: Experiment {
     let name = "fig6"
     let title = "The proposed system beside PETALS and BPRR"
     let question =
-        "How much lower is the mean response of composed chains under JFFC than that of PETALS and BPRR, on the same pools "
+        "How much lower is the mean response of composed chains under JFFC than that of PETALS and BPRR, "
+        + "on the same pools "
         + "with the same requests?"
     let publishedClaim: String? = "8 % to 83 % lower mean response than the state of the art"
     let defaultRuns = Figure6.publishedRuns
@@ -66,7 +67,9 @@ struct SystemsFigure: Experiment {
         table.groups(by: "setting").map { key, rows in
             let setting = Setting(rawValue: key[0].plain) ?? .published
             // Of the dissected programs only what they are published with.
-            let shown = setting == .asCoded ? ["petals-sum-cap4", "bprr-coded-load-load-share", "proposed-as-coded"] : nil
+            let shown =
+                setting == .asCoded
+                ? ["petals-sum-cap4", "bprr-coded-load-load-share", "proposed-as-coded"] : nil
             var data: [Row] = []
             for (group, cells) in rows.groups(by: "eta", "title", "J") {
                 if let shown, let name = cells.rows.first?.text("system"), !shown.contains(name) { continue }
@@ -80,8 +83,10 @@ struct SystemsFigure: Experiment {
             }
             return Chart(
                 "fig6-\(setting.rawValue)",
-                caption: "Mean response of the systems over the number of servers J and the share η of large ones, "
-                    + "parameters \(setting.title); infeasible runs are left out, whiskers: 95 % confidence over runs.",
+                caption: "Mean response of the systems over the number of servers J and the share η of "
+                    + "large ones, "
+                    + "parameters \(setting.title); infeasible runs are left out, whiskers: 95 % "
+                    + "confidence over runs.",
                 mark: .lines, horizontal: ChartAxis("J", "servers J", scale: .ordinal),
                 vertical: ChartAxis("response", "mean response (s, logarithmic)", scale: .logarithmic),
                 series: ("system", "system"), panels: ("eta", "share of large servers"), rows: data
@@ -105,24 +110,31 @@ struct SystemsFigure: Experiment {
         var words: [String] = []
         for (key, cells) in rows.groups(by: "system") {
             let name = key[0].plain
-            let isBaseline = cells.rows[0].text("family") == "petals" || cells.rows[0].text("family") == "bprr"
+            let isBaseline =
+                cells.rows[0].text("family") == "petals" || cells.rows[0].text("family") == "bprr"
             guard isBaseline else { continue }
-            if setting == .asCoded, name != "petals-sum-cap4", name != "bprr-coded-load-load-share" { continue }
+            if setting == .asCoded, name != "petals-sum-cap4", name != "bprr-coded-load-load-share" {
+                continue
+            }
             let values = SystemsRows.reductions(rows, proposed: proposed, over: name, by: ["J", "eta"])
             guard let summary = Summary(values.map(\.reduction)) else { continue }
             let unstable = values.filter(\.isUnstable).count
             all += values.map(\.reduction)
             words.append(
-                "\(Wording.percent(summary.least)) to \(Wording.percent(summary.most)) below \(cells.rows[0].text("title")) "
+                "\(Wording.percent(summary.least)) to \(Wording.percent(summary.most)) below "
+                    + "\(cells.rows[0].text("title")) "
                     + "(median \(Wording.percent(summary.median))"
                     + (unstable > 0 ? "; \(unstable) of \(values.count) places unstable" : "") + ")")
         }
         guard let summary = Summary(all) else { return nil }
+        let lower = Double(all.filter { $0 > 0 }.count) / Double(all.count)
         let isInside = summary.least >= 0.075 && summary.most <= 0.835
         return Finding(
-            "Over the grid of J and η the proposed system's mean response is \(Wording.list(words)) (\(setting.title)).",
+            "Over the grid of J and η the proposed system's mean response is \(Wording.list(words)); it is "
+                + "the lower one in "
+                + "\(all.filter { $0 > 0 }.count) of \(all.count) comparisons (\(setting.title)).",
             claim: "8 % to 83 % lower than the state of the art",
-            verdict: isInside ? .holds : summary.least > 0 ? .holdsInPart : .fails)
+            verdict: isInside ? .holds : lower >= 0.9 ? .holdsInPart : .fails)
     }
 
     /// What the peculiarities of the programs are worth, at `J` = 20 and `η` = 0.2 where it was there.
@@ -137,9 +149,12 @@ struct SystemsFigure: Experiment {
         else { return [] }
         return [
             Finding(
-                "With 20 servers and η = 0.2 the programs' limit of four blocks on small PETALS servers accounts for "
-                    + "\(Wording.seconds(capped)) instead of \(Wording.seconds(free)) (medians over runs), and their estimate "
-                    + "of BPRR's waits for \(Wording.seconds(coded)) instead of \(Wording.seconds(release)) with the published one.")
+                "With 20 servers and η = 0.2 the programs' limit of four blocks on small PETALS servers "
+                    + "accounts for "
+                    + "\(Wording.seconds(capped)) instead of \(Wording.seconds(free)) (medians over runs), "
+                    + "and their estimate "
+                    + "of BPRR's waits for \(Wording.seconds(coded)) instead of "
+                    + "\(Wording.seconds(release)) with the published one.")
         ]
     }
 }

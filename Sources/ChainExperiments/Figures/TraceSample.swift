@@ -22,7 +22,9 @@ struct TraceSample {
         times.sort()
         gaps = zip(times, times.dropFirst()).map { $1 - $0 }
         guard let first = times.first, let last = times.last, last > first else {
-            throw ExperimentError.invalidOption("--trace: at least two requests at different times are needed")
+            throw ExperimentError.invalidOption(
+                "--trace: at least two requests at different times are "
+                    + "needed")
         }
         rate = Double(gaps.count) / (last - first)
     }
@@ -38,7 +40,8 @@ struct TraceSample {
                 let output = Int(fields[2])
             else {
                 throw ExperimentError.invalidOption(
-                    "--trace: \(path), line \(number + 1): TIMESTAMP,ContextTokens,GeneratedTokens are expected")
+                    "--trace: \(path), line \(number + 1): TIMESTAMP,ContextTokens,GeneratedTokens are "
+                        + "expected")
             }
             times.append(time)
             tokens.append(TokenCounts(input: input, output: max(1, output)))

@@ -2,7 +2,8 @@
 package enum Catalogue {
     package static var experiments: [any Experiment] {
         [
-            Figure1(), Figure2(), Figure3(), Figure4(), Figure5(), SystemsFigure(), Figure7(), Assumptions(),
+            Figure1(), Figure2(), Figure3(), Figure4(), Figure5(), SystemsFigure(), Figure7(),
+            SystemsTable(), Assumptions(),
         ]
     }
 

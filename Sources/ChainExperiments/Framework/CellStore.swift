@@ -1,9 +1,11 @@
 import Foundation
 import Synchronization
 
-/// The finished cells of one experiment, a JSON line each, so that an interrupted run goes on where it stopped.
+/// The finished cells of one experiment, a JSON line each, so that an interrupted run goes on where it
+/// stopped.
 ///
-/// A line that was cut short by the interruption is dropped when it is the last one; anything else that cannot be
+/// A line that was cut short by the interruption is dropped when it is the last one; anything else that
+/// cannot be
 /// read is an error.
 final class CellStore: Sendable {
     private struct Line: Codable {
@@ -23,7 +25,8 @@ final class CellStore: Sendable {
     init(path: String, restart: Bool) throws(ExperimentError) {
         let manager = FileManager.default
         var rows: [String: [Row]] = [:]
-        var text = restart ? "" : manager.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        var text =
+            restart ? "" : manager.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) } ?? ""
         if !text.isEmpty, !text.hasSuffix("\n") {
             text = text.lastIndex(of: "\n").map { String(text[...$0]) } ?? ""
         }

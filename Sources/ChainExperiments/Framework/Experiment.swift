@@ -20,7 +20,8 @@ package enum Setting: String, Hashable, Sendable, CaseIterable, Codable {
 
 /// What a person may change about a run.
 package struct ExperimentOptions: Hashable, Sendable {
-    /// Independent runs of every cell; `nil` takes the experiment's own number, the paper's where it states one.
+    /// Independent runs of every cell; `nil` takes the experiment's own number, the paper's where it states
+    /// one.
     package var runs: Int?
     package var seed: UInt64
     /// Jobs of one simulation; `nil` takes the experiment's own number.
@@ -112,7 +113,8 @@ extension Experiment {
         options.setting.map { setting in settings.filter { $0 == setting } } ?? settings
     }
 
-    /// The seed of everything random in a run: the same networks, arrivals and sizes in every setting and cell of a run,
+    /// The seed of everything random in a run: the same networks, arrivals and sizes in every setting and
+    /// cell of a run,
     /// so that what is compared meets the same luck.
     package func seed(_ cell: Cell, _ options: ExperimentOptions) -> UInt64 {
         options.seed &* 1_000_003 &+ UInt64(cell.run)

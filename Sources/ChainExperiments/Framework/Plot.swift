@@ -28,7 +28,8 @@ package struct ChartAxis: Sendable {
     package var format: String?
 
     package init(
-        _ column: String, _ title: String, scale: Scale = .linear, fromZero: Bool = true, format: String? = nil
+        _ column: String, _ title: String, scale: Scale = .linear, fromZero: Bool = true,
+        format: String? = nil
     ) {
         self.column = column
         self.title = title
@@ -116,7 +117,10 @@ package struct Chart: Sendable {
                     .object([
                         ("field", .text(panels.column)), ("type", .text("ordinal")),
                         ("title", .text(panels.title)), ("sort", .null),
-                        ("header", .object([("labelFontSize", .integer(12)), ("titleFontSize", .integer(12))])),
+                        (
+                            "header",
+                            .object([("labelFontSize", .integer(12)), ("titleFontSize", .integer(12))])
+                        ),
                     ])
                 ), ("columns", .integer(panelCount == 4 ? 2 : 3)), ("spec", .object(unit)),
             ]
@@ -126,7 +130,8 @@ package struct Chart: Sendable {
         return .object(entries)
     }
 
-    /// Intervals that reach zero or below have no place on a logarithmic axis: they end at a tenth of the value.
+    /// Intervals that reach zero or below have no place on a logarithmic axis: they end at a tenth of the
+    /// value.
     private func datum(_ row: Row) -> JSONText {
         let isLog = vertical.scale == .logarithmic
         let least = isLog ? row.number(vertical.column).map { $0 / 10 } : nil
@@ -179,7 +184,8 @@ package struct Chart: Sendable {
 
     private func layer(
         _ mark: [(key: String, value: JSONText)], x: String? = nil, x2: String? = nil, y: String? = nil,
-        y2: String? = nil, dodged: Bool = false, dashed: Bool = false, shaped: Bool = false, coloured: Bool = true,
+        y2: String? = nil, dodged: Bool = false, dashed: Bool = false, shaped: Bool = false,
+        coloured: Bool = true,
         isQuiet: Bool = false
     ) -> JSONText {
         var encoding: [(key: String, value: JSONText)] = [
@@ -189,7 +195,7 @@ package struct Chart: Sendable {
         if let y2 { encoding.append(("y2", .object([("field", .text(y2))]))) }
         if let series {
             let scale: [(key: String, value: JSONText)] = [
-                ("range", .list(Self.colours.map { .text($0) })),
+                ("range", .list(Self.colours.map { .text($0) }))
             ]
             let field: [(key: String, value: JSONText)] = [
                 ("field", .text(series.column)), ("type", .text("nominal")), ("sort", .null),
@@ -204,7 +210,10 @@ package struct Chart: Sendable {
             if dodged || self.isDodged {
                 let isRows = if case .rows = self.mark { true } else { false }
                 encoding.append(
-                    (isRows ? "yOffset" : "xOffset", .object([("field", .text(series.column)), ("sort", .null)])))
+                    (
+                        isRows ? "yOffset" : "xOffset",
+                        .object([("field", .text(series.column)), ("sort", .null)])
+                    ))
             }
         } else if coloured {
             encoding.append(("color", .object([("value", .text(Self.colours[0]))])))
@@ -226,8 +235,10 @@ package struct Chart: Sendable {
             ("title", .text(axis.title)),
         ]
         switch axis.scale {
-        case .linear: entries.append(("scale", .object([("zero", .bool(axis.fromZero)), ("nice", .bool(true))])))
-        case .logarithmic: entries.append(("scale", .object([("type", .text("log")), ("nice", .bool(false))])))
+        case .linear:
+            entries.append(("scale", .object([("zero", .bool(axis.fromZero)), ("nice", .bool(true))])))
+        case .logarithmic:
+            entries.append(("scale", .object([("type", .text("log")), ("nice", .bool(false))])))
         case .ordinal: entries.append(("sort", .null))
         }
         var look: [(key: String, value: JSONText)] = []

@@ -25,7 +25,8 @@ package struct PlotRenderer: Sendable {
         guard installs, environment["CHAINSERVE_PLOTS"] == nil, let script = Self.script() else {
             python = nil
             missing =
-                "no plots: \(folder) is not there; run Scripts/plots.sh of the source tree once, which installs "
+                "no plots: \(folder) is not there; run Scripts/plots.sh of the source tree once, which "
+                + "installs "
                 + "vl-convert-python from PyPI (CSV, JSON and Vega-Lite files are written all the same)"
             return
         }

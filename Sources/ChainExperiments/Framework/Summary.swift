@@ -22,7 +22,8 @@ package struct Summary: Hashable, Sendable {
         most = sorted[sorted.count - 1]
     }
 
-    /// Half the width of the 95 % confidence interval of the mean, by Student's law; 0 for a single run, which says
+    /// Half the width of the 95 % confidence interval of the mean, by Student's law; 0 for a single run,
+    /// which says
     /// nothing of its spread.
     package var halfWidth: Double {
         count > 1 ? Self.student(count - 1) * standardDeviation / Double(count).squareRoot() : 0

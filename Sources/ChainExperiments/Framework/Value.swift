@@ -56,6 +56,8 @@ package struct Field: Hashable, Sendable, Codable {
         self.name = name
         self.value = value
     }
+
+    package init(_ name: String, _ text: String) { self.init(name, .text(text)) }
 }
 
 /// One row of a table: named values in the order of its columns.

@@ -61,16 +61,19 @@ package struct ReportPage: Sendable {
         let rows = results.flatMap { result in
             result.findings.map { finding in
                 let mark = Self.mark(finding.verdict)
-                return "<tr><td class=\"name\"><a href=\"#\(result.experiment.name)\">\(result.experiment.name)</a></td>"
+                return "<tr><td class=\"name\"><a "
+                    + "href=\"#\(result.experiment.name)\">\(result.experiment.name)</a></td>"
                     + "<td><span class=\"verdict \(mark.style)\">\(mark.text)</span></td>"
                     + "<td>\(Self.escaped(finding.statement))"
-                    + (finding.labelledClaim.map { "<br><span class=\"claim\">\(Self.escaped($0)).</span>" } ?? "")
+                    + (finding.labelledClaim.map { "<br><span class=\"claim\">\(Self.escaped($0)).</span>" }
+                        ?? "")
                     + "</td></tr>"
             }
         }
         return """
             <section id="findings">
             <h2>Findings</h2>
+            <p>\(Self.escaped(tally))</p>
             <table class="findings">
             <thead><tr><th>Experiment</th><th>Verdict</th><th>What was found</th></tr></thead>
             <tbody>
@@ -79,6 +82,16 @@ package struct ReportPage: Sendable {
             </table>
             </section>
             """
+    }
+
+    /// How many claims hold.
+    private var tally: String {
+        let verdicts = results.flatMap(\.findings).map(\.verdict)
+        func count(_ verdict: Finding.Verdict) -> Int { verdicts.filter { $0 == verdict }.count }
+        let compared = verdicts.count - count(.own)
+        return
+            "Of \(compared) comparisons with a claim, \(count(.holds)) hold, \(count(.holdsInPart)) hold in part "
+            + "and \(count(.fails)) do not hold."
     }
 
     private static func mark(_ verdict: Finding.Verdict) -> (text: String, style: String) {
@@ -92,7 +105,8 @@ package struct ReportPage: Sendable {
 
     private var contents: String {
         let items = results.map {
-            "<li><a href=\"#\($0.experiment.name)\">\($0.experiment.name): \(Self.escaped($0.experiment.title))</a></li>"
+            "<li><a href=\"#\($0.experiment.name)\">\($0.experiment.name): "
+                + "\(Self.escaped($0.experiment.title))</a></li>"
         }
         return "<nav aria-label=\"Contents\"><h2>Contents</h2><ol>\(items.joined())</ol></nav>"
     }
@@ -153,9 +167,11 @@ package struct ReportPage: Sendable {
             let name = field.name.replacingOccurrences(of: "_", with: " ")
             return "<tr><th scope=\"row\">\(Self.escaped(name))</th>\(cells.joined())</tr>"
         }
-        let runs = "<tr><th scope=\"row\">runs</th><td colspan=\"\(settings.count)\">"
+        let runs =
+            "<tr><th scope=\"row\">runs</th><td colspan=\"\(settings.count)\">"
             + "\(result.experiment.runs(result.options))</td></tr>"
-        return "<div class=\"scroll\"><table class=\"parameters\"><thead><tr><td></td>\(head)</tr></thead><tbody>"
+        return "<div class=\"scroll\"><table "
+            + "class=\"parameters\"><thead><tr><td></td>\(head)</tr></thead><tbody>"
             + rows.joined() + runs + "</tbody></table></div>"
     }
 
@@ -170,6 +186,9 @@ package struct ReportPage: Sendable {
     static func escaped(_ text: String) -> String {
         text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;")
             .replacingOccurrences(of: ">", with: "&gt;").replacingOccurrences(of: "\"", with: "&quot;")
+            // A number stays with its sign.
+            .replacingOccurrences(of: " %", with: "&nbsp;%").replacingOccurrences(
+                of: "ρ = ", with: "ρ&nbsp;=&nbsp;")
     }
 }
 

@@ -65,10 +65,15 @@ package struct ReproductionPage: Sendable {
         let tables = settings.map { experiment.parameters($0, options) }
         for (position, field) in (tables.first ?? []).enumerated() {
             let cells = tables.map { position < $0.count ? $0[position].value.plain : "" }
-            text += "| \(field.name.replacingOccurrences(of: "_", with: " ")) | \(cells.joined(separator: " | ")) |\n"
+            text +=
+                "| \(field.name.replacingOccurrences(of: "_", with: " ")) | "
+                + "\(cells.joined(separator: " | ")) |\n"
         }
-        let runs = "\(experiment.runs(options)) runs of \(experiment.defaultRuns) by default, seed \(options.seed)"
+        let runs =
+            "\(experiment.runs(options)) runs of \(experiment.defaultRuns) by default, seed "
+            + "\(options.seed)"
         let jobs = experiment.jobs(options)
-        return text + "\n\(runs)\(jobs > 0 ? ", \(jobs) jobs a simulation" : ""); \(result.table.rows.count) rows.\n"
+        return text + "\n\(runs)\(jobs > 0 ? ", \(jobs) jobs a simulation" : ""); "
+            + "\(result.table.rows.count) rows.\n"
     }
 }
