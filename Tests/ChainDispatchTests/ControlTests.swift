@@ -334,6 +334,35 @@ private typealias Action = ControlPlane.Action
                 .isEmpty)
     }
 
+    @Test func aChainThatShrinksLetsTheYoungestGo() {
+        var rig = ControlRig([[0]], capacity: 2)
+        rig.arrive(1)
+        rig.arrive(2)
+        let actions = rig.send(
+            .planInstalled(
+                PlanInstallation(number: 2, chains: [ControlRig.chain([0])], checksums: rig.holdings)))
+        #expect(actions == [.abandon(JobID(2), attempt: 1), .queue(JobID(2), ahead: 0)])
+    }
+
+    @Test func aPlanOlderThanTheOneAskedForIsDropped() {
+        var rig = ControlRig([[0], [1]], spares: 1)
+        #expect(
+            rig.send(.serverLost(ServerIndex(1), rig.incarnation(1), .unfit))
+                .contains(.recompose(excluding: [ServerIndex(1)], plan: 2)))
+        #expect(
+            rig.send(.serverLost(ServerIndex(0), rig.incarnation(0), .unfit))
+                .contains(.recompose(excluding: [ServerIndex(0), ServerIndex(1)], plan: 3)))
+        // Plan 2 still needs server 0.
+        let late = PlanInstallation(
+            number: 2, chains: [ControlRig.chain([0])], checksums: [rig.holdings[0], nil, nil])
+        #expect(rig.send(.planInstalled(late)).isEmpty)
+        #expect(rig.plane.plan.number == 1)
+        let awaited = PlanInstallation(
+            number: 3, chains: [ControlRig.chain([2])], checksums: [nil, nil, RangeChecksum(3)])
+        rig.send(.planInstalled(awaited))
+        #expect(rig.plane.plan.number == 3)
+    }
+
     @Test func aMovedJobKeepsItsPlace() {
         var rig = ControlRig([[0], [1]])
         for job in UInt64(1)...4 { rig.arrive(job) }
