@@ -105,6 +105,15 @@ def look(browser, service, shots):
             page.context.close()
 
 
+def wait(page, condition, seconds):
+    """Until a condition in JavaScript holds. Playwright's own wait needs `eval`, which the page's policy forbids."""
+    deadline = time.time() + seconds
+    while not page.evaluate(condition):
+        if time.time() > deadline:
+            raise SystemExit(f"not within {seconds} s: {condition}")
+        page.wait_for_timeout(100)
+
+
 def structure(page):
     expect(page.evaluate("document.documentElement.lang") == "en", "the language is said")
     for tag in ("header", "main", "footer", "h1"):
@@ -145,21 +154,19 @@ def live(browser, service, binary, folder):
     structure(page)
     keyboard(page)
     threads = load(service, 6)
-    page.wait_for_function("Number(document.getElementById('running').textContent) > 0", timeout=10000)
-    page.wait_for_function("Number(document.getElementById('queue').textContent) > 0", timeout=10000)
+    wait(page, "Number(document.getElementById('running').textContent) > 0", 10)
+    wait(page, "Number(document.getElementById('queue').textContent) > 0", 10)
     expect(True, "running and waiting requests are shown")
     for thread in threads:
         thread.join()
-    page.wait_for_function("document.getElementById('running').textContent === '0'", timeout=10000)
-    page.wait_for_function("document.querySelector('#response tbody td').textContent !== '–'", timeout=10000)
+    wait(page, "document.getElementById('running').textContent === '0'", 10)
+    wait(page, "document.querySelector('#response tbody td').textContent !== '–'", 10)
     expect("Predicted mean" in page.locator("#scale-text").inner_text(), "the prediction is told in words")
     victim = next(s for s in service.status()["servers"] if s["block_count"] > 0)
     os.kill(victim["pid"], signal.SIGKILL)
-    page.wait_for_function(f"document.getElementById('events').textContent.includes('{victim['name']} is lost')",
-                           timeout=20000)
+    wait(page, f"document.getElementById('events').textContent.includes('{victim['name']} is lost')", 20)
     expect(victim["name"] in page.locator("#news").inner_text(), "a loss is told to screen readers")
-    page.wait_for_function(
-        f"document.querySelector('#events li').textContent.includes('ready')", timeout=20000)
+    wait(page, f"document.querySelector('#events li').textContent.includes('ready')", 20)
     expect(True, "its return is told")
     port = service.port
     service.stop()
