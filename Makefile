@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= passive
 # A dependency's stray files make SwiftPM warn at every build.
 QUIETER := 2>&1 | grep --line-buffered -v -e 'unhandled; explicitly declare' -e '/CMakeLists.txt$$' >&2
 
-.PHONY: run build test setup lint mutants bench clean
+.PHONY: run build release test test-tls setup lint mutants bench clean
 
 run: build
 	@.build/release/chainserve up $(ARGS)
@@ -17,11 +17,21 @@ build: setup
 	@echo "building chainserve (release; the first time takes some minutes)" >&2
 	@swift build -c release --product chainserve $(QUIETER)
 
+# With TLS, for pools of several machines; in a folder of its own, so that neither build undoes the other.
+release: setup
+	@echo "building chainserve with TLS (release; the first time takes many minutes)" >&2
+	@swift build -c release --product chainserve --traits TLS --scratch-path .build-tls $(QUIETER)
+
 test: setup
 	@echo "building the tests (debug; the first time takes some minutes)" >&2
 	@swift build --build-tests $(QUIETER)
 	@.build/debug/chainserve fetch >/dev/null
 	@swift test --skip-build --no-parallel  # one at a time: many start servers and wait for them
+
+# The tests of TLS and of the certificate authority, and those of links and keys with them.
+test-tls: setup
+	@swift build --build-tests --traits TLS --scratch-path .build-tls $(QUIETER)
+	@swift test --skip-build --no-parallel --traits TLS --scratch-path .build-tls --filter ChainSecurityTests
 
 setup:
 	@Scripts/native.sh
@@ -36,4 +46,4 @@ bench: setup
 	@Scripts/bench.sh $(ARGS)
 
 clean:
-	@rm -rf .build .native
+	@rm -rf .build .build-tls .native

@@ -9,7 +9,8 @@ import Foundation
 /// `chainserve status`: what a running service is doing.
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Show the servers, chains and queue of a running service.")
+        commandName: "status",
+        abstract: "Show the servers, chains, queue and response times of a running service.")
 
     @Option(help: "Where the service listens.")
     var url = "http://127.0.0.1:8000"
@@ -17,62 +18,77 @@ struct StatusCommand: AsyncParsableCommand {
     @Flag(help: "Print the status as JSON.")
     var json = false
 
+    @Flag(help: "Show it again every second, until stopped.")
+    var watch = false
+
+    @Option(
+        help: "A file with an API key that may observe (also: the environment variable CHAINSERVE_API_KEY).")
+    var keyFile: String?
+
     /// A service that does not answer within this time is taken for not running.
     private static let timeout = 10.0
 
+    func validate() throws {
+        if json, watch { throw ValidationError("--json prints once; leave --watch out") }
+    }
+
     func run() async throws {
-        guard let address = URL(string: url), address.scheme == "http", address.host != nil else {
+        guard let address = URL(string: url), ["http", "https"].contains(address.scheme), address.host != nil
+        else {
             CommandFailure.warn("error: --url '\(url)' is not a URL such as http://127.0.0.1:8000")
             throw CommandFailure.invalidInput
         }
         // `up` and `serve` print the URL that clients want, which ends in /v1.
         let root = address.lastPathComponent == "v1" ? address.deletingLastPathComponent() : address
-        var request = URLRequest(url: root.appendingPathComponent("status"))
-        request.timeoutInterval = Self.timeout
-        let data: Data
-        do {
-            let (body, response) = try await URLSession.shared.data(for: request)
-            guard (response as? HTTPURLResponse)?.statusCode == 200 else {
-                throw URLError(.badServerResponse)
-            }
-            data = body
-        } catch {
-            CommandFailure.warn("error: no chainserve answers at \(url); is it running, and is --url right?")
-            throw ExitCode.failure
-        }
+        let key = try CommandFailure.invalidInput { try readKey() }
         if json {
+            let data = try await fetch(root.appendingPathComponent("status"), key)
             CommandFailure.say(String(decoding: data, as: UTF8.self) + "\n", toError: false)
             return
         }
-        guard let status = try? JSONDecoder().decode(PoolStatus.self, from: data) else {
-            CommandFailure.warn("error: what answers at \(url) is not chainserve")
-            throw ExitCode.failure
+        let console = Console()
+        while true {
+            let data = try await fetch(root.appendingPathComponent("dashboard/state"), key)
+            guard let sight = try? JSONDecoder().decode(PoolSight.self, from: data) else {
+                CommandFailure.warn("error: what answers at \(url) is not chainserve")
+                throw ExitCode.failure
+            }
+            let text = StatusText(sight, width: CommandFailure.width).text
+            guard watch else { return console.out(text) }
+            // Home, the text, and nothing left of what was there before.
+            console.out(isatty(STDOUT_FILENO) == 1 ? "\u{1B}[H\u{1B}[J\(text)" : text + "\n")
+            try await Task.sleep(for: .seconds(1))
         }
-        Console().out(StatusCommand.text(status))
     }
 
-    static func text(_ status: PoolStatus) -> String {
-        func left(_ text: String, _ width: Int) -> String {
-            text + String(repeating: " ", count: max(0, width - text.count))
+    private func readKey() throws -> String? {
+        if let keyFile {
+            return try CommandFailure.read(keyFile).trimmingCharacters(in: .whitespacesAndNewlines)
         }
-        var text = "\(status.model) on the \(status.engine) engine"
-        text += status.emulated ? " (EMULATED: no model is computed)\n\n" : "\n\n"
-        let names = max(6, status.servers.map(\.name.count).max() ?? 0) + 2
-        text +=
-            left("server", names) + left("state", 10) + left("blocks", 10) + left("slots", 12) + "address\n"
-        for server in status.servers {
-            let blocks =
-                server.blockCount > 0
-                ? "\(server.firstBlock)–\(server.firstBlock + server.blockCount - 1)" : "–"
-            text += left(server.name, names) + left(server.state.rawValue, 10) + left(blocks, 10)
-            text += left("\(server.slotsUsed)/\(server.slotsTotal)", 12) + server.address
-            text += server.pid.map { " (process \($0))\n" } ?? "\n"
+        return ProcessInfo.processInfo.environment["CHAINSERVE_API_KEY"]
+    }
+
+    private func fetch(_ url: URL, _ key: String?) async throws -> Data {
+        var request = URLRequest(url: url)
+        request.timeoutInterval = Self.timeout
+        if let key { request.setValue("Bearer \(key)", forHTTPHeaderField: "Authorization") }
+        let status: Int?
+        do {
+            let (body, response) = try await URLSession.shared.data(for: request)
+            status = (response as? HTTPURLResponse)?.statusCode
+            if status == 200 { return body }
+        } catch {
+            CommandFailure.warn(
+                "error: no chainserve answers at \(self.url); is it running, and is --url right?")
+            throw ExitCode.failure
         }
-        text += "\n" + left("running", 10) + "chain\n"
-        for chain in status.chains {
-            text +=
-                left("\(chain.running)/\(chain.capacity)", 10) + chain.servers.joined(separator: " > ") + "\n"
+        switch status {
+        case 401: CommandFailure.warn("error: this service wants an API key; give --key-file")
+        case 403:
+            CommandFailure.warn(
+                "error: this key may not observe; make one with `chainserve key add --may observe`")
+        default: CommandFailure.warn("error: what answers at \(self.url) is not chainserve, or is not well")
         }
-        return text + "\n\(status.queueLength) waiting in the queue\n"
+        throw ExitCode.failure
     }
 }

@@ -98,7 +98,7 @@ struct GatewayRouteTests {
         try await withGateway(ScriptedService()) { port in
             let client = try await TestClient(port: port)
             for path in [
-                "/", "/v1", "/v1/embeddings", "/healthz", "/v1/chat", "/v1/requests", "/v1/requests/a/b",
+                "/v1", "/dashboard/nothing", "/v1/embeddings", "/healthz", "/v1/chat", "/v1/requests", "/v1/requests/a/b",
             ] {
                 let answer = try await client.get(path)
                 #expect(answer.status == 404, "\(path)")
@@ -154,10 +154,18 @@ struct GatewayRouteTests {
             #expect(error == .portInUse(port: port))
             #expect(error?.description == "port \(port) is in use; choose another with --port")
             await #expect(throws: GatewayError.self) {
-                try await withGateway(ScriptedService(), configured { $0.host = "192.0.2.1" }) { _ in }
+                let configuration = configured {
+                    $0.host = "192.0.2.1"
+                    $0.allowsPlainText = true
+                }
+                try await withGateway(ScriptedService(), configuration) { _ in }
             }
             await #expect(throws: GatewayError.self) {
-                try await withGateway(ScriptedService(), configured { $0.host = "no such host" }) { _ in }
+                let configuration = configured {
+                    $0.host = "no such host"
+                    $0.allowsPlainText = true
+                }
+                try await withGateway(ScriptedService(), configuration) { _ in }
             }
         }
     }
