@@ -6,6 +6,8 @@ public enum EngineKind: String, Hashable, Sendable, CaseIterable {
     case ggml
     /// No computation: the memory accounting of a real engine, and the times of a device profile.
     case emulated
+    /// PETALS servers, reached through a worker of ours.
+    case petals
 }
 
 /// Where something stands in a file, for messages. Two values are always equal: it is no part of what a file says.
@@ -118,6 +120,8 @@ public struct ServerEntry: Hashable, Sendable {
     public var threads: Int
     /// Path of the model file on this server, when it differs.
     public var gguf: String?
+    /// A running PETALS server to attach to: `/ip4/…/tcp/…/p2p/…`.
+    public var peer: String?
     public var position: FilePosition
 
     public init(
@@ -125,7 +129,7 @@ public struct ServerEntry: Hashable, Sendable {
         device: String? = nil, roundTripTime: Double? = nil, forwardRate: Double? = nil,
         networkRate: Double? = nil,
         roundTripTimes: [NamedTime] = [], address: String? = nil, threads: Int = 1, gguf: String? = nil,
-        position: FilePosition = FilePosition()
+        peer: String? = nil, position: FilePosition = FilePosition()
     ) {
         self.name = name
         self.memory = memory
@@ -139,6 +143,7 @@ public struct ServerEntry: Hashable, Sendable {
         self.address = address
         self.threads = threads
         self.gguf = gguf
+        self.peer = peer
         self.position = position
     }
 }
@@ -179,6 +184,8 @@ public struct ClusterFile: Hashable, Sendable {
     public var servers: [ServerEntry]
     public var placement: [PlacementEntry]
     public var profile: [ProfileEntry]
+    /// `nil` when the file has no such section.
+    public var petals: PetalsSection?
     /// Name of the file, for messages and for paths relative to it.
     public var file: FileName
     /// Where `model` and `servers` start.
@@ -188,7 +195,8 @@ public struct ClusterFile: Hashable, Sendable {
     public init(
         engine: EngineKind = .ggml, model: ModelSource, blockOperations: Double? = nil, demand: DemandSection,
         servers: [ServerEntry], placement: [PlacementEntry] = [], profile: [ProfileEntry] = [],
-        file: FileName = FileName("cluster.yaml"), modelPosition: FilePosition = FilePosition(),
+        petals: PetalsSection? = nil, file: FileName = FileName("cluster.yaml"),
+        modelPosition: FilePosition = FilePosition(),
         serversPosition: FilePosition = FilePosition()
     ) {
         self.engine = engine
@@ -198,6 +206,7 @@ public struct ClusterFile: Hashable, Sendable {
         self.servers = servers
         self.placement = placement
         self.profile = profile
+        self.petals = petals
         self.file = file
         self.modelPosition = modelPosition
         self.serversPosition = serversPosition

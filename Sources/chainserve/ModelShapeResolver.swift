@@ -9,7 +9,19 @@ let defaultSequenceLength = 2048
 extension ClusterFile {
     /// The cluster, with the shape of its model read from the model's file where it names one.
     func resolved() throws -> Cluster {
-        try resolve { try modelShape(of: LlamaFile(path: $0.path), $0, threads: mostThreads) }
+        try resolve { try modelShape(of: LlamaFile(path: $0.path), $0) }
+    }
+
+    /// The shape of the model on the engine that the file names.
+    func modelShape(of model: LlamaFile, _ reference: GGUFReference) throws -> ModelShape {
+        guard engine == .petals else {
+            return try chainserve.modelShape(of: model, reference, threads: mostThreads)
+        }
+        var shape = model.petalsShape(
+            name: reference.name ?? fileStem(reference.path),
+            sequenceLength: try sequenceLength(of: model, reference), valueSize: petalsValueSize)
+        if let computeSize = reference.computeSize { shape.computeSize = computeSize }
+        return shape
     }
 
     /// The most compute threads that a server has: each takes memory to compute in.
@@ -22,6 +34,10 @@ func modelShape(of file: LlamaFile, _ reference: GGUFReference, threads: Int) th
         name: reference.name ?? fileStem(reference.path), sequenceLength: length, threads: threads)
     if let computeSize = reference.computeSize { shape.computeSize = computeSize }
     return shape
+}
+
+func sequenceLength(of reference: GGUFReference) throws -> Int {
+    try sequenceLength(of: LlamaFile(path: reference.path), reference)
 }
 
 func sequenceLength(of file: LlamaFile, _ reference: GGUFReference) throws -> Int {

@@ -23,6 +23,9 @@ struct PlanCommand: ParsableCommand {
     @Option(name: .long, help: "Draw the plan into this SVG file.")
     var svg: String?
 
+    @Option(help: "Print the commands that start the planned servers on an engine of their own: petals.")
+    var emit: EmittedCommands?
+
     @Option(
         name: .long, help: "Fix the jobs that every reserved chain must hold at once, instead of tuning it.")
     var capacity: Int?
@@ -66,6 +69,11 @@ struct PlanCommand: ParsableCommand {
 
     func run() throws {
         let (cluster, plan) = try CommandFailure.invalidInput { try compose() }
+        if emit != nil {
+            let text = try CommandFailure.invalidInput { try commands(plan, cluster) }
+            CommandFailure.say(text, toError: false)
+            return
+        }
         if json { CommandFailure.say(PlanJSON.encode(plan, cluster: cluster), toError: false) }
         CommandFailure.say(
             PlanReport.text(plan, cluster: cluster, width: CommandFailure.width), toError: json)
@@ -78,6 +86,11 @@ struct PlanCommand: ParsableCommand {
             CommandFailure.warn("error: \(svg) cannot be written: \(error.localizedDescription)")
             throw ExitCode.failure
         }
+    }
+
+    private func commands(_ plan: Plan, _ cluster: Cluster) throws -> String {
+        let clusterFile = try ClusterFile.parse(try CommandFailure.read(file), file: file)
+        return try PetalsCommands(clusterFile).text(plan, cluster: cluster)
     }
 
     /// What a second, independent solution says of the exact mean under the plan's dispatch rule.

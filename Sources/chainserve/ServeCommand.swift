@@ -19,26 +19,31 @@ struct ServeCommand: AsyncParsableCommand {
         let console = Console()
         let signals = SignalWaiter([SIGTERM, SIGINT])
         try await CommandFailure.reporting {
-            let work = Task { try await serve(console) }
+            let pool = try ServicePool(
+                try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
+            let worker =
+                pool.isPetals
+                ? try PetalsWorker(pool, logLevel: service.logLevel.rawValue, console: console) : nil
+            let work = Task { try await serve(pool, worker, console) }
             let interruption = Task {
                 await signals.wait()
                 work.cancel()
             }
             let result = await work.result
             interruption.cancel()
+            await worker?.stop()
             do { try result.get() } catch is CancellationError { console.say("stopped") }
         }
     }
 
-    private func serve(_ console: Console) async throws {
-        let pool = try ServicePool(
-            try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
-        let addresses = try pool.addresses()
+    private func serve(_ pool: ServicePool, _ worker: PetalsWorker?, _ console: Console) async throws {
+        let given = worker == nil ? try pool.addresses() : []
         guard pool.hasTimes else { throw ServiceError.noTimes(file) }
         let options = service.options(defaultPort: ServiceArguments.defaultPort)
         try await PoolService.checkPort(options.gateway)
+        let addresses = try await worker?.start() ?? given
         let cluster = try pool.cluster()
-        for note in pool.file.notes(for: cluster) { console.say("note: \(note)") }
+        for note in pool.file.notes(for: cluster) + pool.petalsNotes { console.say("note: \(note)") }
         let plan = try Planner.plan(cluster, options: service.planning)
         console.out(PlanReport.text(plan, cluster: cluster, width: CommandFailure.width) + "\n")
         for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }

@@ -43,7 +43,10 @@ struct UpCommand: AsyncParsableCommand {
         let signals = SignalWaiter([SIGTERM, SIGINT])
         try await CommandFailure.reporting {
             let pool = try openPool(console)
-            let servers = LocalServers(try specifications(pool), console: console)
+            let servers: any PoolServers =
+                pool.isPetals
+                ? try PetalsWorker(pool, logLevel: service.logLevel.rawValue, console: console)
+                : LocalServers(try specifications(pool), console: console)
             let work = Task { try await serve(pool, servers, signals, console) }
             let interruption = Task {
                 await signals.wait()
@@ -81,7 +84,7 @@ struct UpCommand: AsyncParsableCommand {
     }
 
     private func serve(
-        _ given: ServicePool, _ servers: LocalServers, _ signals: SignalWaiter, _ console: Console
+        _ given: ServicePool, _ servers: any PoolServers, _ signals: SignalWaiter, _ console: Console
     ) async throws {
         var pool = given
         let prompt = prompt ?? ProcessInfo.processInfo.environment["PROMPT"].flatMap { $0.isEmpty ? nil : $0 }
@@ -90,14 +93,16 @@ struct UpCommand: AsyncParsableCommand {
         let options = service.options(defaultPort: answersOnce ? 0 : ServiceArguments.defaultPort)
         try await PoolService.checkPort(options.gateway)
         console.say("starting \(pool.file.servers.count) block servers")
-        let addresses = try await servers.start()
+        var addresses = try await servers.start()
         if !pool.hasTimes || reprofile {
             pool.file = try await ProfileStore.profiled(
                 pool, addresses: addresses, afresh: reprofile, headThreads: service.headThreads,
                 logger: service.logger, console: console)
+            // PETALS servers that hosted other blocks to be measured are replaced.
+            if pool.isPetals { addresses = try await servers.start() }
         }
         let cluster = try pool.cluster()
-        for note in pool.file.notes(for: cluster) { console.say("note: \(note)") }
+        for note in pool.file.notes(for: cluster) + pool.petalsNotes { console.say("note: \(note)") }
         let plan = try Planner.plan(cluster, options: service.planning)
         console.out(PlanReport.text(plan, cluster: cluster, width: CommandFailure.width) + "\n")
         for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }

@@ -14,6 +14,8 @@ package struct OrchestratorConfiguration: Sendable {
     package var threads: [Int]
     /// Where the weights come from, as `/v1/models` shows it.
     package var modelRoot: String
+    /// What computes the blocks, as `/status` shows it.
+    package var engineName = "ggml"
     /// Jobs that may wait in the central queue.
     package var queueLimit = 256
     /// Times a job is started before it is given up.
