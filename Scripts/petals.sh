@@ -80,6 +80,9 @@ if [ ! -e "$prefix/.complete" ]; then
   say "environment ready: $(du -sm "$prefix" | cut -f1) MB"
 fi
 
+# The environment runs the worker of this clone.
+echo "$here" >"$("$prefix/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/chainserve.pth"
+
 # --- The model --------------------------------------------------------------------------------------------------
 if [ "$with_model" = 1 ]; then
   if [ -z "$model" ]; then
@@ -97,7 +100,7 @@ if [ "$with_model" = 1 ]; then
   if [ ! -e "$out/hf/config.json" ] || [ ! -e "$out/$name.f32.gguf" ]; then
     start=$SECONDS
     say "converting $model for PETALS"
-    PYTHONPATH=$here "$prefix/bin/python" -m chainserve_petals.convert "$model" "$out"
+    "$prefix/bin/python" -m chainserve_petals.convert "$model" "$out"
     say "model ready in $((SECONDS - start)) s: $out ($(du -sm "$out" | cut -f1) MB)"
   fi
 fi

@@ -6,6 +6,8 @@ public enum EngineKind: String, Hashable, Sendable, CaseIterable {
     case ggml
     /// No computation: the memory accounting of a real engine, and the times of a device profile.
     case emulated
+    /// PETALS servers, reached through a worker of ours.
+    case petals
 }
 
 /// Where something stands in a file, for messages. Two values are always equal: it is no part of what a file says.
@@ -137,6 +139,8 @@ public struct ServerEntry: Hashable, Sendable {
     public var threads: Int
     /// Path of the model file on this server, when it differs.
     public var gguf: String?
+    /// A running PETALS server to attach to: `/ip4/…/tcp/…/p2p/…`.
+    public var peer: String?
     public var position: FilePosition
 
     public init(
@@ -144,7 +148,7 @@ public struct ServerEntry: Hashable, Sendable {
         device: String? = nil, roundTripTime: Double? = nil, forwardRate: Double? = nil,
         networkRate: Double? = nil,
         roundTripTimes: [NamedTime] = [], address: String? = nil, threads: Int = 1, gguf: String? = nil,
-        position: FilePosition = FilePosition(), bandwidth: Double? = nil
+        peer: String? = nil, position: FilePosition = FilePosition(), bandwidth: Double? = nil
     ) {
         self.bandwidth = bandwidth
         self.name = name
@@ -159,6 +163,7 @@ public struct ServerEntry: Hashable, Sendable {
         self.address = address
         self.threads = threads
         self.gguf = gguf
+        self.peer = peer
         self.position = position
     }
 }
@@ -221,6 +226,8 @@ public struct ClusterFile: Hashable, Sendable {
     public var placement: [PlacementEntry]
     public var profile: [ProfileEntry]
     public var journal: JournalSection
+    /// `nil` when the file has no such section.
+    public var petals: PetalsSection?
     /// Name of the file, for messages and for paths relative to it.
     public var file: FileName
     /// Where `model` and `servers` start.
@@ -230,7 +237,7 @@ public struct ClusterFile: Hashable, Sendable {
     public init(
         engine: EngineKind = .ggml, model: ModelSource, blockOperations: Double? = nil, demand: DemandSection,
         servers: [ServerEntry], placement: [PlacementEntry] = [], profile: [ProfileEntry] = [],
-        journal: JournalSection = JournalSection(),
+        journal: JournalSection = JournalSection(), petals: PetalsSection? = nil,
         file: FileName = FileName("cluster.yaml"), modelPosition: FilePosition = FilePosition(),
         serversPosition: FilePosition = FilePosition()
     ) {
@@ -242,6 +249,7 @@ public struct ClusterFile: Hashable, Sendable {
         self.placement = placement
         self.profile = profile
         self.journal = journal
+        self.petals = petals
         self.file = file
         self.modelPosition = modelPosition
         self.serversPosition = serversPosition

@@ -7,6 +7,7 @@ extension ClusterFile {
         var writer = YAMLWriter()
         if engine != .ggml { writer.line(0, "engine", engine.rawValue) }
         emitModel(&writer)
+        emitPetals(&writer)
         emitDemand(&writer)
         writer.open(0, "servers")
         for server in servers { emit(server, &writer) }
@@ -52,6 +53,20 @@ extension ClusterFile {
         writer.line(1, "block_operations", blockOperations.map { "\($0)" })
     }
 
+    private func emitPetals(_ writer: inout YAMLWriter) {
+        guard let petals else { return }
+        writer.open(0, "petals")
+        writer.line(1, "torch_dtype", petals.valueType.rawValue)
+        writer.line(1, "model", petals.model)
+        writer.line(1, "prefix", petals.prefix)
+        writer.line(1, "device", petals.device)
+        writer.line(1, "max_sequence_length", petals.maxSequenceLength.map { "\($0)" })
+        if !petals.initialPeers.isEmpty {
+            writer.open(1, "initial_peers")
+            for peer in petals.initialPeers { writer.entry(2, peer) }
+        }
+    }
+
     private func emitDemand(_ writer: inout YAMLWriter) {
         writer.open(0, "demand")
         writer.line(1, "arrival_rate", "\(demand.arrivalRate)")
@@ -77,6 +92,7 @@ extension ClusterFile {
         writer.line(2, "address", server.address)
         if server.threads != 1 { writer.line(2, "threads", "\(server.threads)") }
         writer.line(2, "gguf", server.gguf)
+        writer.line(2, "peer", server.peer)
     }
 }
 
@@ -94,6 +110,11 @@ private struct YAMLWriter {
 
     /// First key of a list item; the others follow at depth 2.
     mutating func item(_ key: String, _ value: String) { text += "  - \(key): \(Self.quoted(value))\n" }
+
+    /// A list item that is a text.
+    mutating func entry(_ depth: Int, _ value: String) {
+        text += "\(Self.indent(depth))- \(Self.quoted(value))\n"
+    }
 
     private static func indent(_ depth: Int) -> String { String(repeating: "  ", count: depth) }
 

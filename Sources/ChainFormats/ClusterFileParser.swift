@@ -28,7 +28,9 @@ struct ClusterFileParser {
     static let mostHidden = 1 << 20
     static let mostThreads = 4096
 
-    private static let topKeys = ["model", "demand", "servers", "placement", "engine", "profile", "journal"]
+    private static let topKeys = [
+        "model", "demand", "servers", "placement", "engine", "profile", "journal", "petals",
+    ]
     private static let modelKeys = [
         "name", "block_count", "block_size", "cache_size", "compute_size", "block_operations", "gguf",
         "max_sequence_length", "config", "weight_bits", "hidden_size",
@@ -39,7 +41,7 @@ struct ClusterFileParser {
     ]
     private static let serverKeys = [
         "name", "memory", "communication_time", "block_time", "device", "round_trip_time", "bandwidth",
-        "forward_rate", "network_rate", "round_trip_times", "address", "threads", "gguf",
+        "forward_rate", "network_rate", "round_trip_times", "address", "threads", "gguf", "peer",
     ]
 
     mutating func cluster(_ document: DocumentNode, file: String) -> ClusterFile? {
@@ -56,14 +58,16 @@ struct ClusterFileParser {
         let placement = reader.optional(top, "placement").map { self.placement($0, servers: names) } ?? []
         let profile = reader.optional(top, "profile").map { self.profile($0) } ?? []
         let journal = reader.optional(top, "journal").map { self.journal($0) } ?? JournalSection()
+        let petals = reader.optional(top, "petals").flatMap { self.petals($0) }
         guard let model, let demand, let servers else { return nil }
         let result = ClusterFile(
             engine: engine, model: model.source, blockOperations: model.operations, demand: demand,
             servers: servers,
-            placement: placement, profile: profile, journal: journal, file: FileName(file),
+            placement: placement, profile: profile, journal: journal, petals: petals, file: FileName(file),
             modelPosition: FilePosition(line: top.line(of: "model")),
             serversPosition: FilePosition(line: top.line(of: "servers")))
         requireTimes(result)
+        requirePetals(result)
         return result
     }
 
@@ -244,6 +248,7 @@ struct ClusterFileParser {
             reader.optional(fields, "threads")
             .flatMap { reader.integer($0, "threads of \(label)", in: 1...Self.mostThreads) } ?? 1
         entry.gguf = reader.optional(fields, "gguf").flatMap { reader.text($0, "gguf of \(label)") }
+        entry.peer = reader.optional(fields, "peer").flatMap { peer($0, "peer of \(label)") }
         return name == nil ? nil : entry
     }
 

@@ -14,6 +14,9 @@ struct LogArguments: ParsableArguments {
     @Flag(help: "Log prompts and request identifiers too (they are left out otherwise).")
     var logPrompts = false
 
+    /// The level's name, for a process that is started.
+    func level(default level: LogLevel) -> String { (logLevel ?? level).rawValue }
+
     func logger(_ label: String, default level: Logger.Level) -> Logger {
         var logger = Logger(label: label) { label in
             switch logFormat {

@@ -11,13 +11,25 @@ extension ClusterFile {
     func resolved() throws -> Cluster {
         try resolve { reference in
             switch reference.format {
-            case .gguf: try modelShape(of: LlamaFile(path: reference.path), reference, threads: mostThreads)
+            case .gguf: try modelShape(of: LlamaFile(path: reference.path), reference)
             case .huggingFace:
                 try ModelConfiguration.shape(
                     CommandFailure.read(reference.path), reference: reference,
                     defaultLength: defaultSequenceLength)
             }
         }
+    }
+
+    /// The shape of the model on the engine that the file names.
+    func modelShape(of model: LlamaFile, _ reference: GGUFReference) throws -> ModelShape {
+        guard engine == .petals else {
+            return try chainserve.modelShape(of: model, reference, threads: mostThreads)
+        }
+        var shape = model.petalsShape(
+            name: reference.name ?? fileStem(reference.path),
+            sequenceLength: try sequenceLength(of: model, reference), valueSize: petalsValueSize)
+        if let computeSize = reference.computeSize { shape.computeSize = computeSize }
+        return shape
     }
 
     /// The most compute threads that a server has: each takes memory to compute in.
@@ -39,6 +51,10 @@ func blockParameters(_ parameters: LlamaParameters) -> Double {
     let width = Double(parameters.embeddingWidth)
     let attention = Double(parameters.headSize * 2 * (parameters.headCount + parameters.keyValueHeadCount))
     return width * (attention + 3 * Double(parameters.feedForwardWidth) + 2)
+}
+
+func sequenceLength(of reference: GGUFReference) throws -> Int {
+    try sequenceLength(of: LlamaFile(path: reference.path), reference)
 }
 
 func sequenceLength(of file: LlamaFile, _ reference: GGUFReference) throws -> Int {

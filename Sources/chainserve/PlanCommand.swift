@@ -26,6 +26,9 @@ struct PlanCommand: ParsableCommand {
     @Option(name: .long, help: "Draw the plan into this SVG file.")
     var svg: String?
 
+    @Option(help: "Print the commands that start the planned servers on an engine of their own: petals.")
+    var emit: EmittedCommands?
+
     @Option(
         name: .long, help: "Fix the jobs that every reserved chain must hold at once, instead of tuning it.")
     var capacity: Int?
@@ -72,6 +75,11 @@ struct PlanCommand: ParsableCommand {
 
     func run() throws {
         let (file, cluster, plan) = try CommandFailure.invalidInput { try compose() }
+        if emit != nil {
+            let text = try CommandFailure.invalidInput { try commands(plan, cluster) }
+            CommandFailure.say(text, toError: false)
+            return
+        }
         let explanation = explain ? explanation(file, cluster) : nil
         if json {
             let text = PlanJSON.encode(plan, cluster: cluster, explanation: explanation)
@@ -89,6 +97,11 @@ struct PlanCommand: ParsableCommand {
             CommandFailure.warn("error: \(svg) cannot be written: \(error.localizedDescription)")
             throw ExitCode.failure
         }
+    }
+
+    private func commands(_ plan: Plan, _ cluster: Cluster) throws -> String {
+        let clusterFile = try ClusterFile.parse(try CommandFailure.read(file), file: file)
+        return try PetalsCommands(clusterFile).text(plan, cluster: cluster)
     }
 
     /// What a second, independent solution says of the exact mean under the plan's dispatch rule.

@@ -25,6 +25,7 @@ struct PoolService {
             cluster: cluster, plan: plan, sequenceLength: pool.sequenceLength, addresses: addresses,
             threads: pool.file.servers.map(\.threads),
             modelRoot: pool.modelPath.map { ($0 as NSString).lastPathComponent } ?? pool.shape.name)
+        configuration.engineName = pool.file.engine.rawValue
         configuration.control = service.control
         let planning = service.planning
         configuration.protection = protection

@@ -37,12 +37,20 @@ struct ProfileCommand: AsyncParsableCommand {
                 try ClusterFile.parse(try CommandFailure.read(file), file: file), model: model)
             var logger = Logger(label: "chainserve") { StreamLogHandler.standardError(label: $0) }
             logger.logLevel = .error
-            let addresses = try pool.addresses()
-            let measured = try await ProfileStore.measure(
-                pool, addresses: addresses,
-                protection: try poolSecurity.protection(towards: addresses), headThreads: headThreads,
-                logger: logger,
-                console: console)
+            // PETALS servers are reached through a worker, which starts those that do not run yet.
+            let worker = pool.isPetals ? try PetalsWorker(pool, logLevel: "error", console: console) : nil
+            let measured: ClusterFile
+            do {
+                let addresses = try await worker?.start() ?? pool.addresses()
+                measured = try await ProfileStore.measure(
+                    pool, addresses: addresses,
+                    protection: worker == nil ? try poolSecurity.protection(towards: addresses) : .none,
+                    headThreads: headThreads, logger: logger, console: console)
+            } catch {
+                await worker?.stop()
+                throw error
+            }
+            await worker?.stop()
             if let output {
                 try Data(measured.yaml.utf8).write(to: URL(fileURLWithPath: output), options: .atomic)
                 console.say("written to \(output)")

@@ -19,27 +19,36 @@ struct ServeCommand: AsyncParsableCommand {
         let console = Console()
         let signals = SignalWaiter([SIGTERM, SIGINT])
         try await CommandFailure.reporting {
+            let pool = try ServicePool(
+                try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
+            let worker =
+                pool.isPetals
+                ? try PetalsWorker(pool, logLevel: service.logging.level(default: .warning), console: console)
+                : nil
             let stop = StopRequest()
-            let result = await stop.run(signals, Task { try await serve(console, stop) })
+            let result = await stop.run(signals, Task { try await serve(pool, worker, console, stop) })
+            await worker?.stop()
             do { try result.get() } catch is CancellationError { console.say("stopped") }
         }
     }
 
-    private func serve(_ console: Console, _ stop: StopRequest) async throws {
-        let pool = try ServicePool(
-            try ClusterFile.parse(try CommandFailure.read(file), file: file), model: service.model)
-        let addresses = try pool.addresses()
+    private func serve(
+        _ pool: ServicePool, _ worker: PetalsWorker?, _ console: Console, _ stop: StopRequest
+    ) async throws {
+        let given = worker == nil ? try pool.addresses() : []
         guard pool.hasTimes else { throw ServiceError.noTimes(file) }
         let options = try service.options(defaultPort: ServiceArguments.defaultPort, pool: pool)
         try await PoolService.checkPort(options.gateway)
+        let addresses = try await worker?.start() ?? given
         let cluster = try pool.cluster()
-        for note in pool.file.notes(for: cluster) { console.say("note: \(note)") }
+        for note in pool.file.notes(for: cluster) + pool.petalsNotes { console.say("note: \(note)") }
         let plan = try Planner.plan(cluster, options: service.planning)
         console.out(PlanReport.text(plan, cluster: cluster, width: CommandFailure.width) + "\n")
         for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }
         let running = try PoolService(
             pool: pool, cluster: cluster, plan: plan, addresses: addresses,
-            service: options, protection: try service.door.pool.protection(towards: addresses),
+            service: options,
+            protection: worker == nil ? try service.door.pool.protection(towards: addresses) : .none,
             threads: service.headThreads,
             logger: service.logger, console: console)
         let (host, scheme) = (service.host, service.scheme)

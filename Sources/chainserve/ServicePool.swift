@@ -39,7 +39,7 @@ struct ServicePool {
             let opened = try LlamaFile(path: reference.path)
             model = opened
             modelPath = absolutePath(reference.path)
-            shape = try modelShape(of: opened, reference, threads: file.mostThreads)
+            shape = try file.modelShape(of: opened, reference)
             sequenceLength = try chainserve.sequenceLength(of: opened, reference)
         }
     }
@@ -72,7 +72,7 @@ struct ServicePool {
             return EmulatedFrontend(blockCount: shape.blockCount, defaultOutputTokens: meanOutputTokens)
         }
         guard let model else { throw ServiceError.noModelFile(file.file.name) }
-        return try LlamaFrontend(model: model, threads: threads)
+        return try LlamaFrontend(model: model, threads: threads, blocksAreGGML: !isPetals)
     }
 
     var source: RangeSource {

@@ -58,7 +58,10 @@ struct UpCommand: AsyncParsableCommand {
             let pool = try openPool(console)
             let token = try LocalToken()
             defer { token.remove() }
-            let servers = LocalServers(try specifications(pool), tokenPath: token.path, console: console)
+            let servers: any PoolServers =
+                pool.isPetals
+                ? try PetalsWorker(pool, logLevel: service.logging.level(default: .warning), console: console)
+                : LocalServers(try specifications(pool), tokenPath: token.path, console: console)
             let stop = StopRequest()
             let result = await stop.run(
                 signals, Task { try await serve(pool, servers, token, stop, console) })
@@ -96,7 +99,7 @@ struct UpCommand: AsyncParsableCommand {
     }
 
     private func serve(
-        _ given: ServicePool, _ servers: LocalServers, _ token: LocalToken, _ stop: StopRequest,
+        _ given: ServicePool, _ servers: any PoolServers, _ token: LocalToken, _ stop: StopRequest,
         _ console: Console
     ) async throws {
         var pool = given
@@ -108,16 +111,20 @@ struct UpCommand: AsyncParsableCommand {
             keepsJournal: noPrompt)
         try await PoolService.checkPort(options.gateway)
         console.say("starting \(pool.file.servers.count) block servers")
-        let addresses = try await servers.start()
-        let protection = try LinkProtection.client(.token(try PoolToken(file: token.path)))
+        var addresses = try await servers.start()
+        // The worker of a PETALS swarm listens on loopback only and knows no token.
+        let protection =
+            pool.isPetals ? LinkProtection.none : try LinkProtection.client(.token(try PoolToken(file: token.path)))
         if !pool.hasTimes || reprofile {
             pool.file = try await ProfileStore.profiled(
                 pool, addresses: addresses, afresh: reprofile, protection: protection,
                 headThreads: service.headThreads,
                 logger: service.logger, console: console)
+            // PETALS servers that hosted other blocks to be measured are replaced.
+            if pool.isPetals { addresses = try await servers.start() }
         }
         let cluster = try pool.cluster()
-        for note in pool.file.notes(for: cluster) { console.say("note: \(note)") }
+        for note in pool.file.notes(for: cluster) + pool.petalsNotes { console.say("note: \(note)") }
         let plan = try Planner.plan(cluster, options: service.planning)
         console.out(PlanReport.text(plan, cluster: cluster, width: CommandFailure.width) + "\n")
         for warning in PlanReport.warnings(plan) { console.say("warning: \(warning)") }

@@ -42,7 +42,8 @@ package struct LlamaFrontend: ModelFrontend {
     private let vocabulary: Vocabulary
     private let ends: ModelEndsQueue
 
-    package init(model: LlamaFile, threads: Int) throws(EngineError) {
+    /// - Parameter blocksAreGGML: the blocks are computed by ggml, and rounded as its kernels round.
+    package init(model: LlamaFile, threads: Int, blocksAreGGML: Bool = true) throws(EngineError) {
         let ends = try ModelEnds(model: model, options: EngineOptions(threads: threads, device: "cpu"))
         vocabulary = try Vocabulary(path: model.file.path)
         guard vocabulary.size == ends.vocabularySize else {
@@ -52,7 +53,7 @@ package struct LlamaFrontend: ModelFrontend {
         }
         width = ends.width
         vocabularySize = ends.vocabularySize
-        replayRows = model.computesRowsAlike ? Self.replayRowsBelowOtherKernel : 1
+        replayRows = !blocksAreGGML || model.computesRowsAlike ? Self.replayRowsBelowOtherKernel : 1
         self.ends = ModelEndsQueue(ends)
     }
 

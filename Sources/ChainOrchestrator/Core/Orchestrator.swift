@@ -232,7 +232,7 @@ package final class Orchestrator: GenerationService {
                     running: await conductor.running(on: ChainIndex(index))))
         }
         return PoolStatus(
-            model: modelCard.id, engine: frontend.isEmulated ? "emulated" : "ggml",
+            model: modelCard.id, engine: frontend.isEmulated ? "emulated" : configuration.engineName,
             emulated: frontend.isEmulated,
             servers: servers, chains: chains, queueLength: await conductor.queueLength)
     }

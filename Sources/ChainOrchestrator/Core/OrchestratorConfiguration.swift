@@ -15,6 +15,8 @@ package struct OrchestratorConfiguration: Sendable {
     package var threads: [Int]
     /// Where the weights come from, as `/v1/models` shows it.
     package var modelRoot: String
+    /// What computes the blocks, as `/status` shows it.
+    package var engineName = "ggml"
     /// The bounds of queue, retries, waits and server health.
     package var control = ControlConfiguration()
     /// Makes a plan without servers that are gone for good; `nil` when none is possible. Called on any thread.

@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 
 from .pool import Pool, PoolError, read_model, read_pool
+from .server import receive_signals
 
 
 def main() -> int:
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
     arguments = parser.parse_args()
+    receive_signals()
     logging.basicConfig(level=arguments.log_level.upper(), format="petals worker: %(message)s", stream=sys.stderr)
     try:
         pool = read_pool(arguments.pool)
@@ -69,14 +71,14 @@ async def serve(pool: Pool, exit_with_parent: bool) -> None:
         handlers=pool.handlers,
     )
     swarm = await Swarm.join(pool.dht_prefix, list(pool.initial_peers))
-    processes: list[ServerProcess] = []
+    engines: list[PetalsEngine] = []
     nodes: list[Node] = []
     try:
         for server in pool.servers:
             process = None
             if server.name not in attached:
                 process = ServerProcess(server.name, settings, server.threads)
-                processes.append(process)
+                await process.prepare()
             engine = PetalsEngine(
                 server.name,
                 swarm,
@@ -87,6 +89,7 @@ async def serve(pool: Pool, exit_with_parent: bool) -> None:
                 value_size=pool.value_size,
                 bounds=EngineBounds(step_timeout=pool.step_timeout),
             )
+            engines.append(engine)
             node = Node(server.name, server.memory, engine)
             try:
                 port = await node.listen(pool.host, server.port)
@@ -101,7 +104,7 @@ async def serve(pool: Pool, exit_with_parent: bool) -> None:
         await stop.wait()
     finally:
         await asyncio.gather(*(node.stop() for node in nodes))
-        await asyncio.gather(*(process.stop() for process in processes))
+        await asyncio.gather(*(engine.stop() for engine in engines))
         await swarm.leave()
 
 

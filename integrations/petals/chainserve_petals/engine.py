@@ -66,6 +66,14 @@ class PetalsEngine:
     def when_lost(self, call: Callable[[str], None] | None) -> None:
         self._lost = call
 
+    async def stop(self) -> None:
+        """Ends the server if it was started here."""
+        self._hosted = None
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._process is not None:
+            await self._process.stop()
+
     def is_hosting(self, assignment: Assignment) -> bool:
         return self._hosted == assignment and (self._process is None or self._process.is_running)
 
@@ -84,9 +92,10 @@ class PetalsEngine:
                 else:
                     await self._attach(assignment)
         except TimeoutError:
-            raise ServerLost(
-                f"the PETALS server {self._name} was not ready within {self._bounds.start_timeout:g} s"
-            ) from None
+            text = f"the PETALS server {self._name} was not ready within {self._bounds.start_timeout:g} s"
+            if self._process is not None:
+                text += f": {self._process.last_words()}"
+            raise ServerLost(text) from None
         finally:
             ticker.cancel()
         self._hosted = assignment
@@ -171,6 +180,8 @@ class PetalsEngine:
         if self._hosted is None:
             return  # it was still starting: the load tells
         self._hosted = None
+        # Before the orchestrator comes back and asks for it.
+        await process.prepare()
         if self._lost is not None:
             self._lost(f"the PETALS server {self._name} ended ({status})")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 from hivemind.p2p import P2P, PeerID
 
 from .backend import Assignment
-from .server import EXIT_WITH_PARENT
+from .server import CONTROLLED
 from .swarm import PeerAddress
 
 # A session may last as long as a job, and wait between two steps as long as the rest of its chain takes.
@@ -72,7 +73,7 @@ def free_port(host: str) -> int:
 
 
 class ServerProcess:
-    """One server: started for an assignment, stopped with all its children."""
+    """One server: a process from the beginning, with blocks once they are known, stopped with all its children."""
 
     def __init__(self, name: str, settings: ServerSettings, threads: int) -> None:
         self._name = name
@@ -80,6 +81,7 @@ class ServerProcess:
         self._threads = threads
         self._process: asyncio.subprocess.Process | None = None
         self._address: PeerAddress | None = None
+        self._has_blocks = False
         settings.state.mkdir(parents=True, exist_ok=True)
         self._identity = settings.state / f"{name}.identity"
         self._log = settings.state / f"{name}.log"
@@ -98,28 +100,22 @@ class ServerProcess:
     def address(self) -> PeerAddress | None:
         return self._address
 
-    async def start(self, assignment: Assignment) -> None:
-        """Starts the server, in place of the one before."""
+    async def prepare(self) -> None:
+        """Starts the process, which then waits for its blocks; an orchestrator is told its number."""
         await self.stop()
-        host = self._settings.host
-        port = free_port(host)
-        peer = PeerID.from_identity(self._identity.read_bytes())
-        self._address = PeerAddress(peer.to_base58(), f"/ip4/{host}/tcp/{port}")
-        arguments = server_arguments(self._settings, assignment, identity=str(self._identity), host=host, port=port)
         threads = str(self._threads)
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "PYTHONWARNINGS": "ignore",
-            EXIT_WITH_PARENT: "1",
         }
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "chainserve_petals.server",
-                *arguments,
+                CONTROLLED,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -127,6 +123,21 @@ class ServerProcess:
                 # A group of its own: its handlers do not end when their parent is killed.
                 start_new_session=True,
             )
+        self._has_blocks = False
+
+    async def start(self, assignment: Assignment) -> None:
+        """Gives the process its blocks; one that has others is replaced."""
+        if self._has_blocks or not self.is_running:
+            await self.prepare()
+        host = self._settings.host
+        port = free_port(host)
+        peer = PeerID.from_identity(self._identity.read_bytes())
+        self._address = PeerAddress(peer.to_base58(), f"/ip4/{host}/tcp/{port}")
+        arguments = server_arguments(self._settings, assignment, identity=str(self._identity), host=host, port=port)
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(json.dumps(arguments).encode() + b"\n")
+        await self._process.stdin.drain()
+        self._has_blocks = True
 
     async def wait(self) -> str:
         """Returns when the server has ended, with how; what is left of its group is killed."""

@@ -71,6 +71,15 @@ class PeerAddress:
             ) from None
         return PeerAddress(peer, transport or None)
 
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Host and port, where the transport is plain TCP."""
+        match (self.transport or "").split("/"):
+            case ["", "ip4" | "ip6" | "dns" | "dns4" | "dns6", host, "tcp", port] if port.isdigit():
+                return host, int(port)
+            case _:
+                return None
+
 
 @dataclass(frozen=True)
 class ServerFacts:
@@ -113,13 +122,30 @@ class Swarm:
         return f"{self._prefix}.{block - 1}"
 
     async def connect(self, address: PeerAddress, timeout: float) -> None:
-        """Throws `ServerLost` when the server cannot be reached."""
+        """Throws `ServerLost` when the server cannot be reached.
+
+        libp2p does not dial again for a while after a failure, longer each time and up to minutes. So a server that may
+        not listen yet is first tried with a plain connection, which has no such memory.
+        """
+        await self._try(address, timeout)
         known = [Multiaddr(address.transport)] if address.transport else []
         try:
             async with asyncio.timeout(timeout):
                 await self._p2p._client.connect(PeerID.from_base58(address.peer), known)
         except (ControlFailure, P2PDaemonError, OSError, TimeoutError, EOFError) as error:
             raise ServerLost(f"the PETALS server {address.peer} cannot be reached: {error!r}") from None
+
+    @staticmethod
+    async def _try(address: PeerAddress, timeout: float) -> None:
+        place = address.place
+        if place is None:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                _, writer = await asyncio.open_connection(*place)
+            writer.close()
+        except (OSError, TimeoutError) as error:
+            raise ServerLost(f"nobody listens at {address.transport}: {error!r}") from None
 
     async def facts(self, address: PeerAddress, block: int, timeout: float) -> ServerFacts:
         """Asks a server about a block. Throws `ServerLost`, and `Refused` when it does not host the block."""
