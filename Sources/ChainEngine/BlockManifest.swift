@@ -102,19 +102,12 @@ public struct BlockManifest: Codable, Hashable, Sendable {
 
     public var range: BlockRange { BlockRange(first: firstBlock, count: blockCount) }
 
-    /// Digest of everything that the manifest says, the tensors' own checksums included: FNV-1a, 64 bits. Equal for a
+    /// Digest of the manifest as a load carries it, the tensors' own checksums included: FNV-1a, 64 bits. Equal for a
     /// server and an orchestrator that mean the same blocks with the same contents. O(tensors).
     public var checksum: UInt64 {
-        var digest: UInt64 = 0xCBF2_9CE4_8422_2325
-        func add(_ bytes: some Sequence<UInt8>) {
-            for byte in bytes { digest = (digest ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
-            digest = (digest ^ 0xFF) &* 0x0000_0100_0000_01B3
-        }
-        add("\(modelName) \(parameters) \(firstBlock) \(blockCount) \(emulatedUnitSize ?? 0)".utf8)
-        for tensor in tensors {
-            add("\(tensor.name) \(tensor.type) \(tensor.dimensions) \(tensor.byteCount) \(tensor.crc32)".utf8)
-        }
-        return digest
+        // What could not be written was never sent, so nothing is taken for it.
+        guard let bytes = try? encoded() else { return 0 }
+        return bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
     }
 
     /// The range ends with the model's last block. Steps then return the state of their last token alone: nothing else
@@ -218,10 +211,12 @@ extension BlockManifest {
     /// Most bytes of a range.
     public static let maximumTotalBytes = 1 << 50
 
-    /// The manifest as JSON, as a load carries it.
+    /// The manifest as JSON, as a load carries it: the same bytes whoever writes them.
     public func encoded() throws(EngineError) -> Data {
         do {
-            return try JSONEncoder().encode(self)
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = .sortedKeys
+            return try encoder.encode(self)
         } catch {
             throw .modelFile("the manifest of \(modelName) cannot be written: \(error)")
         }

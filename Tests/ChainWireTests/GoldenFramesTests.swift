@@ -50,7 +50,8 @@ import Testing
             "loaded": .loaded(
                 LoadedReport(
                     load: 3, firstBlock: 1, blockCount: 10, width: 576, unitCount: 40, sequenceLength: 2048,
-                    stepTokens: 512, memoryUsed: ByteCount(123_456_789), isEmulated: false, wasLoaded: true)),
+                    stepTokens: 512, memoryUsed: ByteCount(123_456_789), isEmulated: false, wasLoaded: true,
+                    checksum: 0x0123_4567_89AB_CDEF)),
             "loadRefused": .loadRefused(load: 3, Refusal(.memoryTooSmall, "24484 bytes declared")),
             "rangeRequest": .rangeRequest(RangeRequest(load: 3, fromOffset: 1 << 33, byteCount: 4 << 20)),
             "rangePiece": .rangePiece(

@@ -298,6 +298,7 @@ class Session:
                     memory_used=node.engine.memory_used,
                     is_emulated=False,
                     was_loaded=was_loaded,
+                    checksum=wire.manifest_checksum(request.manifest),
                 )
             )
         except Refused as error:

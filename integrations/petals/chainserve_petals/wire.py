@@ -19,7 +19,7 @@ import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAGIC = 0xC5A7
 HEADER_SIZE = 12
 
@@ -67,6 +67,8 @@ class GoodbyeCode(IntEnum):
     SEAT_TAKEN = 4
     PROTOCOL_VIOLATION = 5
     SILENT = 6
+    # To a block server: it is to stop and start again.
+    RESTART = 7
 
 
 class RefusalCode(IntEnum):
@@ -200,6 +202,16 @@ class Loaded:
     memory_used: int
     is_emulated: bool
     was_loaded: bool
+    # Digest of the manifest that was loaded (`manifest_checksum`).
+    checksum: int
+
+
+def manifest_checksum(manifest: bytes) -> int:
+    """Digest of a manifest as a load carries it: FNV-1a, 64 bits."""
+    digest = 0xCBF29CE484222325
+    for byte in manifest:
+        digest = (digest ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return digest
 
 
 @dataclass(frozen=True)
@@ -451,7 +463,7 @@ def _encode_loading(message: Message) -> tuple[FrameType, bytes]:
             return FrameType.LOAD_PROGRESS, fields
         case Loaded():
             fields = struct.pack(
-                "<QIIIIIIQBB",
+                "<QIIIIIIQBBQ",
                 message.load,
                 message.first_block,
                 message.block_count,
@@ -462,6 +474,7 @@ def _encode_loading(message: Message) -> tuple[FrameType, bytes]:
                 message.memory_used,
                 message.is_emulated,
                 message.was_loaded,
+                message.checksum,
             )
             return FrameType.LOADED, fields
         case LoadRefused():
@@ -658,6 +671,7 @@ def _decode_loading(reader: _Reader) -> Message:
                 memory_used=reader.size("memory used"),
                 is_emulated=reader.flag("emulated"),
                 was_loaded=reader.flag("was loaded"),
+                checksum=reader.identifier("checksum"),
             )
         case FrameType.LOAD_REFUSED:
             return LoadRefused(reader.identifier("load"), reader.refusal())

@@ -27,7 +27,7 @@ EXPECTED: dict[str, wire.Message] = {
     "pong": wire.Pong(7, HEALTH),
     "load": wire.Load(3, wire.LARGEST_COUNT, 2048, 512, 1, 0, b'{"modelName":"x"}'),
     "loadProgress": wire.LoadProgress(3, wire.LoadStage.RECEIVING, 5, 1 << 40),
-    "loaded": wire.Loaded(3, 1, 10, 576, 40, 2048, 512, 123_456_789, False, True),
+    "loaded": wire.Loaded(3, 1, 10, 576, 40, 2048, 512, 123_456_789, False, True, 0x0123456789ABCDEF),
     "loadRefused": wire.LoadRefused(3, wire.Refusal(wire.RefusalCode.MEMORY_TOO_SMALL, "24484 bytes declared")),
     "rangeRequest": wire.RangeRequest(3, 1 << 33, 4 << 20),
     "rangePiece": wire.RangePiece(3, 1 << 33, (1 << 32) - 1, bytes([0xAB] * 9)),
