@@ -400,6 +400,18 @@ private typealias Action = ControlPlane.Action
         #expect(actions.contains(.rolloutEnded(skipped: list)))
     }
 
+    @Test func whatIsReportedCountsBeforeTimers() {
+        var rig = ControlRig([[0]])
+        rig.wait(1)
+        rig.arrive(1)
+        rig.send(.rolloutStarted([ServerIndex(0)]))
+        // The driver is late: when it reports the end, the job's time to be moved has come as well.
+        rig.now = rig.now + .seconds(31)
+        let actions = rig.send(.jobCompleted(JobID(1), attempt: 1))
+        #expect(!actions.contains(.abandon(JobID(1), attempt: 1)))
+        #expect(rig.plane.dispatcher.jobCount == 0)
+    }
+
     @Test func aServerThatLeavesIsLetGoWhenItsJobsAreDone() {
         var rig = ControlRig([[0], [1]])
         rig.arrive(1)
