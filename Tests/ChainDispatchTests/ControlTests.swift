@@ -225,8 +225,12 @@ private typealias Action = ControlPlane.Action
         for job in UInt64(1)...3 { rig.send(.jobCompleted(JobID(job), attempt: 1)) }
         rig.wait(told.seconds - 1)
         #expect(rig.plane.ticketCount == 1)
-        #expect(rig.arrive(8, holder: 60) == [.queue(JobID(8), ahead: 1)])
-        #expect(rig.plane.ticketCount == 0)
+        // Others come first, as many as may.
+        for job in UInt64(10)...20 { rig.arrive(job) }
+        let places = rig.plane.dispatcher.queueLength
+        #expect(rig.arrive(21, holder: 60) == [.queue(JobID(21), ahead: places)])
+        // It is used up.
+        #expect(rig.plane.tickets.first(of: TicketHolder(60)) == nil)
     }
 
     @Test func ticketsExpireAndAreBounded() {
