@@ -16,7 +16,7 @@ dispatch) targets="ChainModel ChainDispatch" tests=ChainDispatchTests stages=. ;
 # Unit tests of the control plane, then seeds of the fault simulation.
 control)
     targets="ChainModel ChainDispatch ChainPlanning ChainFaults" tests="ChainDispatchTests ChainFaultsTests"
-    stages="Control everyPromiseIsKept|rolloutsFailNoRequest"
+    stages="Control everyPromiseIsKept|rolloutsFailNoRequest|ticketsAreHonoured"
     ;;
 *)
     echo "usage: Scripts/mutants.sh dispatch|control [PATCH ...]" >&2

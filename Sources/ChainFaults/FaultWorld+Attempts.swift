@@ -83,7 +83,6 @@ extension FaultWorld {
         if known.generated.count >= client.tokenLimit {
             release(attempt)
             shell!.jobs[job]!.attempt = nil
-            conclude(job, .finished)
             return post(.jobCompleted(job, attempt: attempt.name.attempt))
         }
         let inputs = client.prompt + known.generated

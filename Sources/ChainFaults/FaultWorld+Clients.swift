@@ -30,7 +30,10 @@ extension FaultWorld {
         report.refused += 1
         clients[request].state = .away
         let mayReturn = clients[request].tries < 5 && !isHealed
-        guard mayReturn, clients[request].manner != .givesUp, let wait = refusal.retryAfter else {
+        // As the official clients, nobody waits longer than the longest time that comes with a ticket.
+        guard mayReturn, clients[request].manner != .givesUp, let wait = refusal.retryAfter,
+            wait <= scenario.configuration.longestRetry || refusal.hasTicket
+        else {
             clients[request].state = .ended(.turnedAway)
             return
         }

@@ -84,6 +84,11 @@ extension FaultWorld {
                 sequence: UInt64(shell!.records.count) + 1, time: time, event: event, actions: actionDigest))
         if shell!.records.count.isMultiple(of: 16) { shell!.plane.checkInvariants() }
         checkBounds()
+        // Only what the control plane takes for completed has ended. Else it moved the job meanwhile, and another attempt
+        // finds nothing left to do.
+        if case .jobCompleted(let job, _) = event, shell!.plane.dispatcher.state(of: job) == nil {
+            conclude(job, .finished)
+        }
         var actionsToDo = actions[...]
         if case .jobArrived(let arrival) = event { actionsToDo = admit(arrival.job, actions) }
         for action in actionsToDo { carryOut(action) }

@@ -43,8 +43,7 @@ extension FaultWorld {
             calendar.add(.calm, at: now + random.span(milliseconds: 200...4000))
         case .orchestratorCrash: if shell != nil { crashOrchestrator() }
         case .clockJump:
-            clockOffset =
-                clockOffset + (random.span(milliseconds: 0...20_000) - .seconds(random.happens(0.5) ? 0 : 20))
+            clockOffset = random.span(milliseconds: 0...40_000) - .seconds(20)
         case .fullDisk:
             journal.isFull = true
             calendar.add(.diskFree, at: now + random.span(milliseconds: 500...5000))

@@ -91,7 +91,9 @@ public struct FaultWorld: Sendable {
         let end = Instant.origin + scenario.span + Self.healDelay + Self.drainLimit
         while report.violations.isEmpty, !isOver, let next = calendar.next() {
             if next.time > end {
-                violate("not all has ended \(Self.drainLimit.seconds) s after everything was healed")
+                violate(
+                    "not all has ended \(Self.drainLimit.seconds) s after everything was healed:"
+                        + " drained at \(String(describing: drainedAt)), requests \(openRequests)")
                 break
             }
             now = max(now, next.time)
@@ -111,6 +113,12 @@ public struct FaultWorld: Sendable {
         guard isHealed, let drainedAt, now > drainedAt + Self.settling else { return false }
         return shell?.unwritten.isEmpty == true
             && clients.allSatisfy { if case .ended = $0.state { true } else { false } }
+    }
+
+    /// Requests that have not ended.
+    private var openRequests: [String] {
+        clients.indices.filter { if case .ended = clients[$0].state { false } else { true } }
+            .map { "\($0): \(clients[$0].state) after \(clients[$0].tries) tries" }
     }
 
     private mutating func happen(_ happening: Happening) {

@@ -225,8 +225,12 @@ private typealias Action = ControlPlane.Action
         for job in UInt64(1)...3 { rig.send(.jobCompleted(JobID(job), attempt: 1)) }
         rig.wait(told.seconds - 1)
         #expect(rig.plane.ticketCount == 1)
-        #expect(rig.arrive(8, holder: 60) == [.queue(JobID(8), ahead: 1)])
-        #expect(rig.plane.ticketCount == 0)
+        // Others come first, as many as may.
+        for job in UInt64(10)...20 { rig.arrive(job) }
+        let places = rig.plane.dispatcher.queueLength
+        #expect(rig.arrive(21, holder: 60) == [.queue(JobID(21), ahead: places)])
+        // It is used up.
+        #expect(rig.plane.tickets.first(of: TicketHolder(60)) == nil)
     }
 
     @Test func ticketsExpireAndAreBounded() {
@@ -398,6 +402,18 @@ private typealias Action = ControlPlane.Action
         #expect(rig.send(.rolloutStarted(list)) == [.restart(ServerIndex(0), rig.incarnation(0))])
         let actions = rig.wait(200)
         #expect(actions.contains(.rolloutEnded(skipped: list)))
+    }
+
+    @Test func whatIsReportedCountsBeforeTimers() {
+        var rig = ControlRig([[0]])
+        rig.wait(1)
+        rig.arrive(1)
+        rig.send(.rolloutStarted([ServerIndex(0)]))
+        // The driver is late: when it reports the end, the job's time to be moved has come as well.
+        rig.now = rig.now + .seconds(31)
+        let actions = rig.send(.jobCompleted(JobID(1), attempt: 1))
+        #expect(!actions.contains(.abandon(JobID(1), attempt: 1)))
+        #expect(rig.plane.dispatcher.jobCount == 0)
     }
 
     @Test func aServerThatLeavesIsLetGoWhenItsJobsAreDone() {

@@ -79,8 +79,7 @@ public struct ControlPlane: Sendable {
         tickets = TicketQueue(grace: configuration.ticketGrace)
     }
 
-    /// Takes one event, and appends what is to be done to `actions`, in order. Timers that have gone off by `time` come
-    /// first.
+    /// Takes one event, and appends what is to be done to `actions`, in order; then does what was due by `time`.
     ///
     /// For events of jobs O(log n) expected, an arrival at a full queue O(tickets); for events of servers and plans as
     /// the dispatcher's. In a steady state no event of a job allocates.
@@ -88,7 +87,6 @@ public struct ControlPlane: Sendable {
     public mutating func handle(_ event: Event, at time: Instant, into actions: inout [Action]) {
         forgiveStall(until: time)
         now = max(now, time)
-        if expectedWake <= now { runTimers(into: &actions) }
         switch event {
         case .tick: break
         case .planInstalled(let installation): install(installation, into: &actions)
@@ -112,6 +110,9 @@ public struct ControlPlane: Sendable {
         case .rolloutStarted(let servers): startRollout(of: servers, into: &actions)
         case .drainStarted(let within): startDrain(within: within, into: &actions)
         }
+        // What was reported counts before what is concluded from silence and from time that passed: an attempt that
+        // completes at the moment at which its job would be moved has completed.
+        if wakeTime <= now { runTimers(into: &actions) }
         advanceRollout(into: &actions)
         expectedWake = wakeTime
         eventCount &+= 1
