@@ -154,7 +154,7 @@ struct JournalTests {
 }
 
 extension FaultTests {
-    @Test("When the journal cannot be written new requests are refused with the reason, and those that run go on")
+    @Test("A journal that cannot be written: new requests are refused with the reason, running ones go on")
     func fullJournal() async throws {
         try await withJournal { journal in
             var journal = journal
