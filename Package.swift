@@ -157,7 +157,7 @@ let package = Package(
             path: "Benchmarks/planner", exclude: ["run.sh", "reference.cpp"]),
         .executableTarget(
             name: "benchmark-simulator", dependencies: ["ChainSimulation", "ChainPlanning", "ChainDispatch"],
-            path: "Benchmarks/simulator", exclude: ["reference.cpp"]),
+            path: "Benchmarks/simulator", sources: ["BenchmarkSimulator.swift"]),
 
         // Runs the built command as a user would.
         .testTarget(name: "CommandLineTests", dependencies: ["chainserve"]),

@@ -24,12 +24,12 @@ from chaos import Service, answer  # noqa: E402
 
 QUEUE = 24
 TOKENS = 20      # the mean: every job takes its chain's mean service time
-POOL = """engine: emulated
+POOL_TEXT = """engine: emulated
 model: {name: chaos, block_count: 8, block_size: 10 MB, cache_size: 1 MB}
 demand: {arrival_rate: 3, mean_input_tokens: 10, mean_output_tokens: 20}
 servers:
-  - {name: o1, memory: 112 MB, communication_time: 300 ms, block_time: 150 ms}
-  - {name: o2, memory: 104 MB, communication_time: 300 ms, block_time: 180 ms}
+  - {name: o1, memory: 112 MB, communication_time: C300 ms, block_time: C150 ms}
+  - {name: o2, memory: 104 MB, communication_time: C300 ms, block_time: C180 ms}
 placement:
   - {server: o1, first_block: 1, block_count: 8}
   - {server: o2, first_block: 1, block_count: 8}
@@ -148,19 +148,21 @@ def main():
     parser.add_argument("--binary", default=".build/release/chainserve")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--scale", type=float, default=1, help="multiply the pool's times, for slow or busy machines")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     binary = os.path.abspath(options.binary)
     folder = tempfile.mkdtemp(prefix="chainserve-overload-")
     path = os.path.join(folder, "plan.yaml")
+    pool = re.sub(r"C(\d+)", lambda match: str(int(match.group(1)) * options.scale), POOL_TEXT)
     with open(path, "w") as file:
-        file.write(POOL)
+        file.write(pool)
     plan = json.loads(subprocess.run([binary, "plan", path, "--json"], capture_output=True, check=True).stdout)
     services = []
 
     def start():
         one = tempfile.mkdtemp(dir=folder)
-        services.append(Service(binary, one, None, text=POOL, more=["--queue-limit", str(QUEUE)]))
+        services.append(Service(binary, one, None, text=pool, more=["--queue-limit", str(QUEUE)]))
         return services[-1]
 
     try:

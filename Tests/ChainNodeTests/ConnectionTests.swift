@@ -71,18 +71,18 @@ import Testing
     @Test func otherVersionIsToldSo() async throws {
         try await withServer { test in
             let client = try await RawClient.connect(port: test.port)
-            client.send(.hello(Hello(version: 2, name: "from the future")))
+            client.send(.hello(Hello(version: 3, name: "from the future")))
             let goodbye = Goodbye(
                 .versionMismatch,
-                "this server speaks version 1 of the protocol, the orchestrator version 2;"
+                "this server speaks version 2 of the protocol, the orchestrator version 3;"
                     + " run the same release on both")
             #expect(await client.remaining() == [.goodbye(goodbye)])
         }
         let newer = try await RawServer.start { _ in
-            [FrameEncoder().bytes(of: .goodbye(Goodbye(.versionMismatch, "no", version: 2)))]
+            [FrameEncoder().bytes(of: .goodbye(Goodbye(.versionMismatch, "no", version: 3)))]
         }
         let error = await linkError { _ = try await connect(newer.port) }
-        #expect(error == .versionMismatch(ours: 1, theirs: 2))
+        #expect(error == .versionMismatch(ours: 2, theirs: 3))
         await newer.stop()
     }
 

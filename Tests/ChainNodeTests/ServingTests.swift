@@ -220,7 +220,7 @@ import Testing
         }
     }
 
-    @Test func notFiniteResultsAreMalformed() async throws {
+    @Test func resultsThatAreNotFiniteAreTold() async throws {
         try await withServer { test in
             let link = try await test.connectLoaded()
             try await link.open(job: EngineJobID(1), firstBlock: 1, blockCount: 4)
@@ -228,7 +228,7 @@ import Testing
             let error = await linkError {
                 _ = try await link.step(job: EngineJobID(1), position: 0, tokenCount: 1, hidden: row)
             }
-            #expect(error == .malformed("the result of job 1's step is not finite"))
+            #expect(error == .notFinite("the result of job 1's step is not finite"))
             await link.shutdown()
         }
     }

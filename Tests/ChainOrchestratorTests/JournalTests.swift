@@ -152,3 +152,51 @@ struct JournalTests {
         #expect(Deflate.expand(Deflate.compress(data), size: data.count - 1) == nil)
     }
 }
+
+extension FaultTests {
+    @Test("A journal that cannot be written: new requests are refused with the reason, running ones go on")
+    func fullJournal() async throws {
+        try await withJournal { journal in
+            var journal = journal
+            journal.hardSizeLimit = ByteCount(64 * 4096)
+            let model = ModelShape(
+                name: "emulated", blockCount: 2, blockSize: ByteCount(1000), cacheSize: ByteCount(100))
+            var wish = ServiceFixture.Wish(
+                cluster: Cluster(
+                    model: model, demand: Demand(arrivalRate: 1),
+                    servers: [
+                        Server(
+                            name: "s0", memory: ByteCount(4000), communicationTimeSeconds: 0.01,
+                            blockTimeSeconds: 0.01)
+                    ]),
+                placement: [BlockRange(first: 1, count: 2)], sequenceLength: 40_000)
+            wish.profile = EmulatedProfile(stepSeconds: 0.005)
+            wish.journal = journal
+            try await ServiceFixture.with(wish) { pool in
+                try await pool.orchestrator.waitUntilReady()
+                async let running = pool.generate(pool.request("running", .text("hello"), tokens: 600))
+                try await eventually("it runs") {
+                    await pool.orchestrator.status().chains.contains { $0.running > 0 }
+                }
+                let long = String(repeating: "0123456789", count: 3000)
+                var refusal: GenerationRefusal?
+                for number in 0..<40 where refusal == nil {
+                    do throws(GenerationRefusal) {
+                        let stream = try await pool.orchestrator.submit(
+                            pool.request("r\(number)", .text(long), tokens: 1))
+                        stream.cancel()
+                    } catch {
+                        refusal = error
+                    }
+                }
+                #expect(refusal == .unavailable(retryAfter: 5, reason: "journal-not-writable"))
+                let answer = try await running
+                guard case .finished(let result)? = answer.end else {
+                    Issue.record("ended with \(String(describing: answer.end))")
+                    return
+                }
+                #expect(result.completionTokens == 600)
+            }
+        }
+    }
+}

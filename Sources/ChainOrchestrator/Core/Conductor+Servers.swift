@@ -248,3 +248,10 @@ extension LinkError {
         }
     }
 }
+
+/// FNV-1a of a text's UTF-8, 64 bits: the same in every process.
+enum StableText {
+    static func digest(_ text: String) -> UInt64 {
+        text.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    }
+}

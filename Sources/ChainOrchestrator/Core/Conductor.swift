@@ -382,31 +382,3 @@ actor Conductor {
         for link in links { await link.shutdown() }
     }
 }
-
-extension JournalError {
-    /// For `x-chainserve-drop-reason`.
-    var reasonWord: String {
-        switch self {
-        case .behind: "journal-behind"
-        default: "journal-not-writable"
-        }
-    }
-}
-
-/// FNV-1a of a text's UTF-8, 64 bits: the same in every process.
-enum StableText {
-    static func digest(_ text: String) -> UInt64 {
-        text.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
-    }
-}
-
-/// Nanoseconds since the clock was made.
-struct MonotonicClock: Sendable {
-    private let origin = ContinuousClock.now
-
-    var now: Instant {
-        let elapsed = ContinuousClock.now - origin
-        let (seconds, attoseconds) = elapsed.components
-        return Instant(nanoseconds: seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
-    }
-}

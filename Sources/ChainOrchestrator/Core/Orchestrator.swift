@@ -124,7 +124,11 @@ package final class Orchestrator: GenerationService {
     package func readiness() async -> Readiness { await conductor.readiness() }
 
     package func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
-        try await submit(request, resumes: nil)
+        // Whoever uses an identifier again has given up what was cut off under it.
+        if let left = unfinished.withLock({ $0.removeValue(forKey: request.requestID) }) {
+            journal?.add(.interrupted(left.key))
+        }
+        return try await submit(request, resumes: nil)
     }
 
     func submit(

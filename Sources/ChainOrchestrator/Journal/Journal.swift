@@ -41,7 +41,7 @@ package final class Journal: Sendable {
         var isClosing = false
     }
 
-    /// Opens or makes the journal and begins a run.
+    /// Opens or makes the journal and begins a run. Its thread keeps it until `close`.
     /// - Throws: `JournalError`.
     package init(_ configuration: JournalConfiguration, run setting: JournalRun, logger: Logger) throws {
         self.configuration = configuration

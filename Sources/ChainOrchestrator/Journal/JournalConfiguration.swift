@@ -52,3 +52,13 @@ package enum JournalError: Error, Hashable, Sendable, CustomStringConvertible {
         }
     }
 }
+
+extension JournalError {
+    /// For `x-chainserve-drop-reason`.
+    var reasonWord: String {
+        switch self {
+        case .behind: "journal-behind"
+        default: "journal-not-writable"
+        }
+    }
+}
