@@ -41,7 +41,8 @@ struct PetalsCommands {
         var lines = [
             "# PETALS servers of the plan for \(cluster.model.name), in the order in which to start them.",
             "# Each prints its address when it runs (\"Running a server on …\"): write it as `peer` of the",
-            "# server into the cluster file, with `engine: petals`, and `chainserve serve` attaches to it.",
+            "# server into the cluster file, with `engine: petals`, and `chainserve serve` attaches to it. In the environment of",
+            "# `make petals` write `python -m chainserve_petals.server` for `python -m petals.cli.run_server`.",
         ]
         var peers =
             section.initialPeers.isEmpty ? nil : section.initialPeers.map(Self.quoted).joined(separator: " ")
@@ -57,7 +58,10 @@ struct PetalsCommands {
                     + " \(sequenceLength) tokens")
             let swarm = peers.map { "--initial_peers \($0)" } ?? "--new_swarm"
             lines.append(command(server.name, range, units: units, swarm: swarm))
-            if peers == nil {
+            let isLast = !cluster.servers.indices.contains {
+                $0 > index && plan.placement[ServerIndex($0)] != nil
+            }
+            if peers == nil, !isLast {
                 lines.append(
                     "\n# the others join the swarm of the first:\n"
                         + "INITIAL_PEERS='paste the address that \(server.name) printed'"

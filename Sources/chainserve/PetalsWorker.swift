@@ -38,8 +38,18 @@ final class PetalsWorker: PoolServers {
         self.pool = pool
         self.logLevel = logLevel
         self.console = console
-        folder = CacheFolder.path("petals-state") + "/\(ProcessInfo.processInfo.processIdentifier)"
+        let all = CacheFolder.path("petals-state")
+        Self.removeLeftovers(in: all)
+        folder = all + "/\(ProcessInfo.processInfo.processIdentifier)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    }
+
+    /// Folders of runs that were killed before they could remove them.
+    private static func removeLeftovers(in all: String) {
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: all)) ?? [] {
+            guard let process = Int32(name), kill(process, 0) != 0, errno == ESRCH else { continue }
+            try? FileManager.default.removeItem(atPath: all + "/" + name)
+        }
     }
 
     /// Called again, it begins anew: with processes that have hosted nothing yet.

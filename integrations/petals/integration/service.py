@@ -124,10 +124,10 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, gguf: Path = GGUF) -> Iterator[Service]:
+def serving(folder: Path, gguf: Path = GGUF, cluster: str = CLUSTER, peer: str = "") -> Iterator[Service]:
     """Starts the service and its PETALS servers, waits until they serve, and stops everything."""
     file = folder / "pool.yaml"
-    file.write_text(CLUSTER.format(gguf=gguf, folder=MODEL / "hf"))
+    file.write_text(cluster.format(gguf=gguf, folder=MODEL / "hf", peer=peer))
     process = subprocess.Popen(
         [os.environ["CHAINSERVE"], "serve", str(file), "--port", "0"],
         stdout=subprocess.PIPE,

@@ -51,7 +51,8 @@ def test_introduction_and_load() -> None:
             assert reply == wire.HelloReply("paris", 1000, False, 4711, 512)
             expect_refusal(await orchestrator.open(1), RefusalCode.NOT_LOADED)
             loaded = await orchestrator.load()
-            expected = wire.Loaded(1, 2, 3, WIDTH, 6, SEQUENCE_LENGTH, 8, 99, False, False)
+            digest = wire.manifest_checksum(manifest())
+            expected = wire.Loaded(1, 2, 3, WIDTH, 6, SEQUENCE_LENGTH, 8, 99, False, False, digest)
             assert loaded == expected
             again = await orchestrator.load()
             assert isinstance(again, wire.Loaded)
