@@ -98,7 +98,8 @@ struct GatewayRouteTests {
         try await withGateway(ScriptedService()) { port in
             let client = try await TestClient(port: port)
             for path in [
-                "/v1", "/dashboard/nothing", "/v1/embeddings", "/healthz", "/v1/chat", "/v1/requests", "/v1/requests/a/b",
+                "/v1", "/dashboard/nothing", "/v1/embeddings", "/healthz", "/v1/chat", "/v1/requests",
+                "/v1/requests/a/b",
             ] {
                 let answer = try await client.get(path)
                 #expect(answer.status == 404, "\(path)")

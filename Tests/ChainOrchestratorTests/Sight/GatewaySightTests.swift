@@ -130,8 +130,10 @@ struct GatewaySightTests {
             for path in ["/v1/models", "/status", "/metrics", "/", "/dashboard/events"] {
                 let answer = try await client.get(path)
                 #expect(answer.status == 401 && answer.error["code"] == "missing_api_key", "\(path)")
-                #expect(answer.headers["www-authenticate"]?.contains("Bearer") == true)
+                #expect(answer.headers["www-authenticate"] == #"Bearer realm="ChainServe""#)
             }
+            let page = try await client.get("/", headers: ["Accept": "text/html,*/*"])
+            #expect(page.headers["www-authenticate"]?.hasPrefix("Basic") == true, "a browser asks its user")
             for header in ["Bearer cs-wrong", "Bearer", "Bearer ", "Digest x", "Basic !!", keys["ann"] ?? ""]
             {
                 let answer = try await client.post(

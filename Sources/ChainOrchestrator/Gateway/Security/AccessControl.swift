@@ -20,7 +20,12 @@ struct AccessControl: Sendable {
         do {
             return try keys.admit(Self.key(of: request.headers[.authorization]), for: right, at: .now)
         } catch {
-            throw refused(error)
+            var error = refused(error)
+            // Only a browser asks its user; some HTTP libraries, met with `Basic`, wait for a user in vain.
+            if error.challenge != nil, request.headers[.accept]?.contains("text/html") == true {
+                error.challenge = #"Basic realm="ChainServe", charset="UTF-8""#
+            }
+            throw error
         }
     }
 
@@ -75,10 +80,10 @@ extension APIError {
             self.init(
                 .unauthorized, "an API key is needed: send 'Authorization: Bearer KEY'",
                 code: "missing_api_key")
-            challenge = #"Bearer realm="ChainServe", Basic realm="ChainServe", charset="UTF-8""#
+            challenge = #"Bearer realm="ChainServe""#
         case .unknown:
             self.init(.unauthorized, "this API key is not known here", code: "invalid_api_key")
-            challenge = #"Bearer realm="ChainServe", error="invalid_token", Basic realm="ChainServe""#
+            challenge = #"Bearer realm="ChainServe", error="invalid_token""#
         case .forbidden(let client, let right):
             self.init(
                 .forbidden, "the key of '\(client)' does not have the right to \(right.rawValue)",
