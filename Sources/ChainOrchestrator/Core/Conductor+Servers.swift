@@ -10,6 +10,8 @@ struct ServerShell: Sendable {
     /// Of the connection last asked for.
     var incarnation = Incarnation(0)
     var link: NodeLink?
+    /// The connection last asked for is over, and why is known: its closing is no news.
+    var isOver = false
     var lastError: String?
     /// The reason cannot go away by itself: the wrong model, too little memory.
     var isHopeless = false
@@ -52,6 +54,7 @@ extension Conductor {
     func connect(_ server: ServerIndex, _ incarnation: Incarnation) {
         servers[server.rawValue].incarnation = incarnation
         servers[server.rawValue].link = nil
+        servers[server.rawValue].isOver = false
         let address = configuration.addresses[server.rawValue]
         var timeouts = LinkTimeouts()
         timeouts.connect = configuration.control.connectLimit
@@ -72,7 +75,8 @@ extension Conductor {
     }
 
     private func connected(_ server: ServerIndex, _ incarnation: Incarnation, _ link: NodeLink) {
-        guard servers[server.rawValue].incarnation == incarnation else {
+        let shell = servers[server.rawValue]
+        guard shell.incarnation == incarnation, !shell.isOver else {
             Task { await link.shutdown() }
             return
         }
@@ -108,7 +112,8 @@ extension Conductor {
     /// A connection failed, however.
     private func failed(_ server: ServerIndex, _ incarnation: Incarnation, _ error: any Error) {
         let shell = servers[server.rawValue]
-        guard shell.incarnation == incarnation else { return }
+        guard shell.incarnation == incarnation, !shell.isOver else { return }
+        servers[server.rawValue].isOver = true
         let text = (error as? LinkError)?.description ?? "\(error)"
         if shell.state == .ready || shell.state == .draining {
             logger.warning("a server was lost", metadata: ["server": "\(name(server))", "reason": "\(text)"])
@@ -140,7 +145,9 @@ extension Conductor {
     }
 
     func disconnect(_ server: ServerIndex, _ incarnation: Incarnation) {
-        guard let link = link(server, incarnation) else { return }
+        guard servers[server.rawValue].incarnation == incarnation else { return }
+        servers[server.rawValue].isOver = true
+        guard let link = servers[server.rawValue].link else { return }
         servers[server.rawValue].link = nil
         servers[server.rawValue].state = .lost
         Task { await link.shutdown() }
