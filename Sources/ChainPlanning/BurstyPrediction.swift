@@ -32,7 +32,7 @@ public struct BurstyPrediction: Hashable, Sendable {
     public var waitProbability: Double
 
     /// - Parameter arrivalRate: mean rate `λ`, 1/s.
-    /// - Returns: `nil` when `λ ≥ ν`.
+    /// - Returns: `nil` when `λ ≥ ν`, and for modulated arrivals where rounding leaves nothing of the result.
     /// - Complexity: O(C·S²).
     public init?(
         _ chains: ParallelChains, arrivalRate: Double, arrivals: ArrivalLaw = .poisson,
@@ -60,10 +60,34 @@ public struct BurstyPrediction: Hashable, Sendable {
         guard case .modulated(let first, let second, let firstStay, let secondStay) = arrivals else {
             return nil
         }
-        let share = firstStay / (firstStay + secondStay)
-        let scale = arrivalRate / (share * first + (1 - share) * second)
-        return ModulatedAnalysis(
-            chains, rates: SIMD2(first, second) * scale, stays: SIMD2(firstStay, secondStay))?.traffic
+        let stays = SIMD2(firstStay, secondStay)
+        let ratio = min(first, second) / max(first, second)
+        guard ratio < leastRatio else {
+            return modulated(chains, arrivalRate: arrivalRate, rates: SIMD2(first, second), stays: stays)
+        }
+        // The matrices lose their digits where a state has hardly any arrivals: between none and few.
+        let (few, none) =
+            first < second ? (SIMD2(leastRatio, 1), SIMD2(0.0, 1)) : (SIMD2(1, leastRatio), SIMD2(1, 0.0))
+        let off = ArrivalLaw.modulated(
+            firstRate: none.x, secondRate: none.y, firstStay: firstStay, secondStay: secondStay)
+        guard let one = exponential(chains, arrivalRate: arrivalRate, arrivals: off),
+            let other = modulated(chains, arrivalRate: arrivalRate, rates: few, stays: stays)
+        else { return nil }
+        let weight = ratio / leastRatio
+        return TrafficMeans(
+            wait: one.wait + weight * (other.wait - one.wait),
+            service: one.service + weight * (other.service - one.service),
+            waitProbability: one.waitProbability + weight * (other.waitProbability - one.waitProbability))
+    }
+
+    /// Smaller ratios of the two rates are interpolated.
+    private static let leastRatio = 0.02
+
+    private static func modulated(
+        _ chains: ParallelChains, arrivalRate: Double, rates: SIMD2<Double>, stays: SIMD2<Double>
+    ) -> TrafficMeans? {
+        let mean = (rates * stays).sum() / stays.sum()
+        return ModulatedAnalysis(chains, rates: rates * (arrivalRate / mean), stays: stays)?.traffic
     }
 
     /// Allen and Cunneen's correction of the wait alone, which leaves out that bursts push jobs to slow

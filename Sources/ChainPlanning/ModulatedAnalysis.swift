@@ -74,6 +74,13 @@ struct ModulatedAnalysis: Hashable, Sendable {
             chains, switching: switching, rates: rates, basis: ChebyshevBasis(nodeCount: nodeCount))
         for chain in 0..<chains.count where !recursion.isNegligible { recursion.append(chain) }
 
+        if recursion.isNegligible {
+            // Jobs never wait, as far as can be measured: every chain but the last one reached passes on what it overflows.
+            let service = recursion.meanServiceWithoutWaiting
+            guard service.isFinite, service > 0 else { return nil }
+            traffic = TrafficMeans(wait: 0, service: service, waitProbability: 0)
+            return
+        }
         let serving = chains.totalRate
         let staying = switching - arriving - Matrix2.identity * serving
         let down = Self.descent(staying, arriving, serving)
@@ -96,6 +103,10 @@ struct ModulatedAnalysis: Hashable, Sendable {
             wait: queue / arrivals,
             service: service / arrivals + probability * Double(chains.totalCapacity) / chains.totalRate,
             waitProbability: probability)
+        // Entries of both signs are added up: where nothing is left of them there is no answer.
+        guard traffic.response.isFinite, probability > -1e-9, probability < 1, queue > -1e-9 else {
+            return nil
+        }
     }
 
     /// `G`: the state in which a queue of one more has become empty; the least solution of `ν + B·G + Λ·G² =
@@ -145,6 +156,8 @@ private struct ModulatedRecursion {
     private let rateAfter: [Double]
     private(set) var isNegligible = false
     private static let largest = 1e200
+    /// Once in so many arrivals an overflow is negligible.
+    private static let negligible = 1e10
 
     init(_ chains: ParallelChains, switching: Matrix2, rates: SIMD2<Double>, basis: ChebyshevBasis) {
         self.chains = chains
@@ -213,12 +226,29 @@ private struct ModulatedRecursion {
             slopeAbove += productSlope
             if productSlope.max() > Self.largest { break }
         }
-        if !isNegligible, chain + 1 < chains.count { advance(chain) }
+        if chain + 1 < chains.count { advance(chain) }
         let inverse = below.inverse
-        slope = slopeAbove - above * (inverse * slopeBelow)
+        let slope = slopeAbove - above * (inverse * slopeBelow)
+        // With entries this large the differences above are lost; their size is not.
+        let isLarge = slopeAbove.max() / below.trace.magnitude > Self.negligible * self.slope.max()
+        if isLarge || !(slope.max() < Self.negligible * levels[0].times.max()) {
+            isNegligible = true
+            return
+        }
+        self.slope = slope
         atZero = above * inverse
-        isNegligible = slope.max() > Self.largest / 1e50
         keepLevel()
+    }
+
+    /// Mean service time where nothing passes the chain after the last level kept, seconds.
+    var meanServiceWithoutWaiting: Double {
+        let flows = levels.map { 1 / ($0.transition.stationary * $0.times).sum() }
+        var service = 0.0
+        for (chain, flow) in flows.enumerated() {
+            let next = chain + 1 < flows.count ? flows[chain + 1] : 0
+            service += (flow - next) / flows[0] / chains.rates[chain]
+        }
+        return service
     }
 
     private mutating func advance(_ chain: Int) {

@@ -40,15 +40,17 @@ import Testing
         }
     }
 
-    /// On and off is a renewal process with two phases: the matrix recursion with a tiny rate must agree.
+    /// On and off is a renewal process with two phases: the matrices must come close to it as one rate falls.
     @Test func twoRecursionsAgreeOnOnAndOff() throws {
         let chains = ParallelChains(rates: [1, 0.6, 0.3], capacities: [3, 4, 5])
-        let renewal = ArrivalLaw.modulated(firstRate: 2, secondRate: 0, firstStay: 2, secondStay: 2)
-        let modulated = ArrivalLaw.modulated(firstRate: 2, secondRate: 1e-6, firstStay: 2, secondStay: 2)
-        let one = try #require(BurstyPrediction(chains, arrivalRate: 4, arrivals: renewal))
-        let other = try #require(BurstyPrediction(chains, arrivalRate: 4, arrivals: modulated))
-        #expect(abs(one.meanResponseTime / other.meanResponseTime - 1) < 1e-5)
-        #expect(abs(one.waitProbability / other.waitProbability - 1) < 1e-5)
+        func mean(_ rate: Double) throws -> Double {
+            let law = ArrivalLaw.modulated(firstRate: 2, secondRate: rate, firstStay: 2, secondStay: 2)
+            return try #require(BurstyPrediction(chains, arrivalRate: 4, arrivals: law)).meanResponseTime
+        }
+        let (off, few, some) = (try mean(0), try mean(0.05), try mean(0.2))
+        #expect(abs(few / off - 1) < 0.05)
+        #expect(abs(few - off) < abs(some - off))
+        #expect(try abs(mean(1e-9) / off - 1) < 1e-6)
     }
 
     /// Values simulated by a separate event loop written for the purpose in C++ (5·10⁶ jobs, 95 % interval
@@ -99,6 +101,7 @@ import Testing
                 let found = try #require(BurstyPrediction(chains, arrivalRate: rate, arrivals: arrivals))
                 let lower = try #require(ResponseBounds.lower(chains, arrivalRate: rate))
                 #expect(found.meanResponseTime.isFinite && found.meanResponseTime > 0.999 * lower)
+                if load < 0.5 { #expect(abs(found.meanResponseTime / lower - 1) < 1e-3) }
                 #expect(found.waitProbability >= 0 && found.waitProbability < 1)
             }
         }

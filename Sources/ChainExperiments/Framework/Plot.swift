@@ -218,7 +218,7 @@ package struct Chart: Sendable {
         } else if coloured {
             encoding.append(("color", .object([("value", .text(Self.colours[0]))])))
         }
-        return .object([("mark", .object(mark + [("clip", .bool(true))])), ("encoding", .object(encoding))])
+        return .object([("mark", .object(mark)), ("encoding", .object(encoding))])
     }
 
     private var isDodged: Bool {

@@ -71,7 +71,7 @@ package struct PlotRenderer: Sendable {
             return {"background": ground, "font": "sans-serif", "view": {"stroke": None}, "axis": axis,
                     "rule": {"color": ink}, "padding": 8,
                     "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12,
-                               "titleFontWeight": "normal", "orient": "bottom", "columns": 3, "labelLimit": 260,
+                               "titleFontWeight": "normal", "orient": "bottom", "columns": 2, "labelLimit": 420, "symbolOpacity": 1,
                                "symbolStrokeWidth": 2},
                     "header": {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal"},
                     "title": {"color": ink}}

@@ -7,7 +7,8 @@ package enum Wording {
         let value = share * 100
         let size = value.magnitude
         // 99.97 % is not 100 %.
-        let digits = size > 99 && size < 100 ? 2 : size >= 10 || size == 0 ? 0 : size >= 1 ? 1 : 2
+        // 9.96 % rounds to 10 %, not to 10.0 %.
+        let digits = size > 99 && size < 100 ? 2 : size >= 9.95 || size == 0 ? 0 : size >= 0.995 ? 1 : 2
         return String(format: "%.\(digits)f %%", value)
     }
 
