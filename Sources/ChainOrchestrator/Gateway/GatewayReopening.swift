@@ -39,8 +39,9 @@ extension GatewayResponder {
         var id = id
         for prefix in ["chatcmpl-", "cmpl-"] where id.hasPrefix(prefix) { id.removeFirst(prefix.count) }
         let from = try firstEvent(of: request)
+        let place = try access.enter(client)
         let entry: RequestRegistry.Entry
-        do { entry = try registry.enter(id, try access.enter(client)) } catch .duplicate {
+        do { entry = try registry.enter(id, place) } catch .duplicate {
             throw APIError(ReopeningRefusal.inFlight, requestID: id)
         } catch .full {
             throw GenerationRefusal.overloaded(retryAfter: 1, reason: "too-many-requests")
