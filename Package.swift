@@ -90,6 +90,10 @@ let package = Package(
         .executableTarget(
             name: "chainserve-tables", dependencies: ["ChainFormats", "ChainPlanning", "ChainOptimum"]),
 
+        .executableTarget(
+            name: "benchmark-simulator", dependencies: ["ChainSimulation", "ChainPlanning", "ChainDispatch"],
+            path: "Benchmarks/simulator", exclude: ["allocations.c", "peers.py", "reference.cpp", "run.sh"]),
+
         // Runs the built command as a user would.
         .testTarget(name: "CommandLineTests", dependencies: ["chainserve"]),
         .testTarget(name: "ChainModelTests", dependencies: ["ChainModel"]),
@@ -97,7 +101,11 @@ let package = Package(
         .testTarget(name: "ChainPlanningTests", dependencies: ["ChainPlanning", "ChainFormats"]),
         .testTarget(name: "ChainOptimumTests", dependencies: ["ChainOptimum", "ChainFormats"]),
         .testTarget(
-            name: "ChainSimulationTests", dependencies: ["ChainSimulation", "ChainFormats", "ChainPlanning"]),
+            name: "ChainSimulationTests",
+            dependencies: [
+                "ChainSimulation", "ChainFormats", "ChainPlanning", "ChainDispatch",
+                .product(name: "RealModule", package: "swift-numerics"),
+            ]),
         .testTarget(name: "ChainDispatchTests", dependencies: ["ChainDispatch"]),
         .testTarget(name: "ChainEngineTests", dependencies: ["ChainEngine"]),
         .testTarget(
