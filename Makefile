@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= passive
 # A dependency's stray files make SwiftPM warn at every build.
 QUIETER := 2>&1 | grep --line-buffered -v -e 'unhandled; explicitly declare' -e '/CMakeLists.txt$$' >&2
 
-.PHONY: run build release test test-tls setup lint mutants bench clean
+.PHONY: run build release test test-tls setup lint mutants soak fuzz chaos overload bench petals test-petals clean
 
 run: build
 	@.build/release/chainserve up $(ARGS)
@@ -37,10 +37,32 @@ setup:
 	@Scripts/native.sh
 
 lint:
-	@swift format lint --strict --recursive Package.swift Sources Tests
+	@swift format lint --strict --recursive Package.swift Sources Tests Benchmarks
 
 mutants: setup
-	@Scripts/mutants.sh
+	@Scripts/mutants.sh $(ARGS)
+
+# Long runs, by hand: seeds of faults in a box, damaged inputs, and kills and overload of a live pool.
+soak: setup
+	@swift build -c release --product chainserve-soak $(QUIETER)
+	@.build/release/chainserve-soak --seeds $(or $(SEEDS),1..5000)
+
+fuzz: setup
+	@swift build -c release --product chainserve-fuzz $(QUIETER)
+	@.build/release/chainserve-fuzz $(or $(ARGS),all)
+
+chaos: build
+	@Scripts/chaos.py $(ARGS)
+
+overload: build
+	@Scripts/overload.py $(ARGS)
+
+# The PETALS engine: its environment outside the clone, and its whole integration suite.
+petals:
+	@Scripts/petals.sh $(ARGS)
+
+test-petals: build
+	@Scripts/test-petals.sh $(ARGS)
 
 bench: setup
 	@Scripts/bench.sh $(ARGS)

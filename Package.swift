@@ -157,7 +157,8 @@ let package = Package(
             path: "Benchmarks/planner", exclude: ["run.sh", "reference.cpp"]),
         .executableTarget(
             name: "benchmark-simulator", dependencies: ["ChainSimulation", "ChainPlanning", "ChainDispatch"],
-            path: "Benchmarks/simulator", sources: ["BenchmarkSimulator.swift"]),
+            path: "Benchmarks/simulator",
+            exclude: ["allocations.c", "peers.py", "reference.cpp", "run.sh"]),
 
         // Runs the built command as a user would.
         .testTarget(name: "CommandLineTests", dependencies: ["chainserve"]),
@@ -168,12 +169,13 @@ let package = Package(
         .testTarget(
             name: "ChainSimulationTests",
             dependencies: [
-                "ChainSimulation", "ChainFormats", "ChainPlanning",
+                "ChainSimulation", "ChainFormats", "ChainPlanning", "ChainDispatch",
                 .product(name: "RealModule", package: "swift-numerics"),
             ]),
         .testTarget(name: "ChainExperimentsTests", dependencies: ["ChainExperiments", "chainserve"]),
         .testTarget(name: "ChainDispatchTests", dependencies: ["ChainDispatch"]),
-        .testTarget(name: "ChainFaultsTests", dependencies: ["ChainFaults"]),
+        .testTarget(
+            name: "ChainFaultsTests", dependencies: ["ChainFaults", "ChainDispatch", "chainserve-soak"]),
         .testTarget(name: "ChainEngineTests", dependencies: ["ChainEngine"]),
         .testTarget(
             name: "ChainWireTests",

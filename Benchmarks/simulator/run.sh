@@ -65,7 +65,8 @@ cat <<END
 
 \`make bench ARGS=simulator\`: ten chains of ten slots, \`T_k\` from 1 to 3.25 s, JFFC, Poisson arrivals at load 0.95, exponential
 sizes. Jobs per CPU second, the best of several runs in turn; the ratio is ours over theirs. The C++ program is a binary heap, a deque and
-two sums, without percentiles, intervals, shares of chains or checks.
+two sums, without percentiles, intervals, shares of chains or checks. Ciw has no central queue before several chains: there jobs that find
+all slots taken queue at the chain with the fewest jobs.
 
 | simulator | jobs per CPU second | ratio |
 | --- | ---: | ---: |

@@ -78,6 +78,11 @@ struct SimulationRun<Dispatching: JobDispatching>: ~Copyable {
             }
             complete()
         } else if change <= arrival {
+            // Servers may come and go for ever after the last job of a trace.
+            guard arrival != .max || inSystem > 0 else {
+                endOfEvents()
+                return
+            }
             pass(to: change)
             let (server, isLost) = faults.take()
             handle(isLost ? .serverLost(server, returning: true) : .serverReady(server))

@@ -105,6 +105,15 @@ import Testing
         #expect(result.retries > 0 && result.failed > 0 && result.littleHolds)
     }
 
+    /// A trace shorter than the run asked for ends it, though servers come and go for ever.
+    @Test func traceEndsUnderFaults() {
+        var simulation = Self.simulation(jobs: 500)
+        simulation.arrivals = .times((0..<150).map { Int64($0) * 400_000_000 })
+        simulation.faults = .random(meanUpTime: 30, meanDownTime: 1)
+        let result = simulation.run()
+        #expect(result.completed + result.failed == 50 && result.littleHolds && result.unstable == nil)
+    }
+
     /// Never returning servers leave jobs waiting: the run says so.
     @Test func stalled() {
         var simulation = Self.simulation(jobs: 50)

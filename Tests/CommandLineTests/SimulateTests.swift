@@ -1,0 +1,89 @@
+import Foundation
+import Testing
+
+extension CommandLineSuite {
+    /// `simulate`: what programs read, reproducible from its seed in another process.
+    @Suite("Simulate")
+    struct SimulateTests {
+        private static let keys: Set<String> = [
+            "completed", "failed", "duration", "request_throughput", "mean_e2el_ms", "median_e2el_ms",
+            "p99_e2el_ms", "mean_wait_ms", "mean_service_ms", "confidence_interval_95", "events",
+            "cpu_seconds",
+            "seed", "theory",
+        ]
+
+        @Test func sameSeedSameOutput() async throws {
+            try await Place.with { place in
+                _ = try place.write("pool.yaml", EmulatedPool.text(place))
+                let words = ["simulate", "pool.yaml", "--jobs", "500", "--seed", "9", "--json"]
+                let first = try await RunningCommand(words, in: place).ended()
+                let second = try await RunningCommand(words, in: place).ended()
+                #expect(first.status == 0, "\(first.errors)")
+                let result = try JSON.parse(first.output)
+                #expect(result.keys.isSuperset(of: Self.keys))
+                #expect(result["completed"].integer == 500 && result["failed"].integer == 0)
+                // All but the time that the machine took.
+                func timeless(_ text: String) -> [Substring] {
+                    text.split(separator: "\n").filter { !$0.contains("cpu_seconds") }
+                }
+                #expect(timeless(first.output) == timeless(second.output))
+                #expect(!first.errors.isEmpty, "the text for people goes to standard error")
+            }
+        }
+
+        @Test(arguments: [
+            ["--policy", "all"], ["--arrivals", "gamma:0.5", "--sizes", "lognormal:1.2"],
+            ["--arrivals", "closed:3@1"], ["--arrivals", "azure", "--sizes", "azure"],
+            ["--faults", "50,5"], ["--replications", "3"], ["--tune", "simulated"],
+        ])
+        func workloads(_ options: [String]) async throws {
+            try await Place.with { place in
+                _ = try place.write("pool.yaml", EmulatedPool.text(place))
+                let ended = try await RunningCommand(
+                    ["simulate", "pool.yaml", "--jobs", "200"] + options, in: place
+                ).ended()
+                #expect(ended.status == 0, "\(ended.errors)")
+                #expect(ended.output.contains("jffc"))
+            }
+        }
+
+        @Test(arguments: [
+            (["--arrivals", "gamma:x"], "the burstiness is `x`"), (["--sizes", "tokens"], "needs a trace"),
+            (["--policy", "fastest"], "it is not one of jffc"), (["--precision", "2"], "write it as 1%"),
+            (["--faults", "down:nobody@3"], "there is no server `nobody`"),
+            (["--arrivals", "trace:missing.csv"], "missing.csv cannot be read"),
+            (["--jobs", "0"], "--jobs 0"),
+        ])
+        func mistakes(_ options: [String], _ message: String) async throws {
+            try await Place.with { place in
+                _ = try place.write("pool.yaml", EmulatedPool.text(place))
+                let ended = try await RunningCommand(["simulate", "pool.yaml"] + options, in: place).ended()
+                #expect(ended.status == 2)
+                #expect(ended.errors.contains(message), "\(ended.errors)")
+            }
+        }
+
+        @Test func traceAndDetails() async throws {
+            try await Place.with { place in
+                _ = try place.write("pool.yaml", EmulatedPool.text(place))
+                _ = try place.write(
+                    "trace.csv",
+                    "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.98,100,10\n"
+                        + "2023-11-16 18:17:04.03,50,8\n")
+                let words = [
+                    "simulate", "pool.yaml", "--arrivals", "trace:trace.csv", "--sizes", "tokens",
+                    "--save-detailed", "requests.json", "--json",
+                ]
+                let ended = try await RunningCommand(words, in: place).ended()
+                #expect(ended.status == 0, "\(ended.errors)")
+                let result = try JSON.parse(ended.output)
+                #expect(result["completed"].integer == 2 && result["total_output_tokens"].integer == 18)
+                #expect(result.keys.isSuperset(of: ["mean_ttft_ms", "mean_tpot_ms", "mean_itl_ms"]))
+                let text = try String(
+                    contentsOf: place.folder.appendingPathComponent("requests.json"), encoding: .utf8)
+                let requests = try JSON.parse(text)
+                #expect(requests["latencies"].items.count == 2 && requests["ttfts"].items.count == 2)
+            }
+        }
+    }
+}
