@@ -105,7 +105,7 @@ struct SystemsTable: Experiment {
                     + "\(setting.title); whiskers: 95 "
                     + "% confidence over runs.",
                 mark: .rows,
-                horizontal: ChartAxis("response", "mean response (s)"),
+                horizontal: ChartAxis("response", "mean response (s, logarithmic)", scale: .logarithmic),
                 vertical: ChartAxis("system", "", scale: .ordinal), series: ("variant", "variant"), rows: data
             ).plot
         }
