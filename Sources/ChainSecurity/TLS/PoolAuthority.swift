@@ -154,13 +154,20 @@
 
         /// The certificates of the folder, the authority's first.
         package func parties() throws -> [Party] {
-            let files = try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
-            return try files.filter { $0.hasSuffix(".crt") }.map { file in
-                let certificate = try Self.read(folder + "/" + file)
+            let names: [String]
+            do {
+                names = try FileManager.default.contentsOfDirectory(atPath: folder)
+            } catch {
+                throw SecurityError.unusable(
+                    file: folder, reason: "cannot be read; `chainserve pki init` makes an authority")
+            }
+            let files = names.filter { $0.hasSuffix(".crt") }.map { String($0.dropLast(4)) }.sorted()
+            let ordered = files.filter { $0 == "ca" } + files.filter { $0 != "ca" }
+            return try ordered.map { file in
+                let certificate = try Self.read(folder + "/" + file + ".crt")
                 return Party(
-                    file: String(file.dropLast(4)), subject: "\(certificate.subject)",
-                    notAfter: certificate.notValidAfter)
-            }.sorted { ($0.file != "ca", $0.file) < ($1.file != "ca", $1.file) }
+                    file: file, subject: "\(certificate.subject)", notAfter: certificate.notValidAfter)
+            }
         }
 
         // MARK: Files
@@ -200,13 +207,12 @@
         }
 
         private static func isName(_ text: String) -> Bool {
-            (1...64).contains(text.utf8.count)
-                && text.utf8.allSatisfy { byte in
-                    Character(UnicodeScalar(byte)).isLetter && byte < 0x80
-                        || Character(UnicodeScalar(byte)).isNumber && byte < 0x80
-                        || [UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: ".")].contains(byte)
-                } && !text.hasPrefix(".")
+            (1...64).contains(text.utf8.count) && !text.hasPrefix(".")
+                && text.utf8.allSatisfy(nameBytes.contains)
         }
+
+        private static let nameBytes = Set(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.".utf8)
 
         private static func badName(_ text: String) -> SecurityError {
             .unusable(
