@@ -132,7 +132,8 @@ let package = Package(
         .executableTarget(
             name: "chainserve",
             dependencies: [
-                "ChainBench", "ChainDispatch", "ChainExperiments", "ChainFormats", "ChainNode", "ChainOptimum",
+                "ChainBench", "ChainDispatch", "ChainExperiments", "ChainFormats", "ChainNode",
+                "ChainOptimum",
                 "ChainOrchestrator", "ChainPlanning", "ChainSecurity", "ChainSimulation",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),

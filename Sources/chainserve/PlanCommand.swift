@@ -2,6 +2,7 @@ import ArgumentParser
 import ChainFormats
 import ChainModel
 import ChainPlanning
+import ChainSimulation
 import Foundation
 
 extension PlacementMethod: ExpressibleByArgument {}
@@ -13,7 +14,7 @@ extension PetalsParameters.Selection: ExpressibleByArgument {}
 let concurrentLoop: IndependentLoop = { DispatchQueue.concurrentPerform(iterations: $0, execute: $1) }
 
 /// `chainserve plan`: composes and prints the plan.
-struct PlanCommand: ParsableCommand {
+struct PlanCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plan", abstract: "Place a model's blocks on servers and form chains over them.")
 
@@ -73,8 +74,9 @@ struct PlanCommand: ParsableCommand {
     @Flag(name: .long, help: "Say where every number came from: given, derived and how, or a default.")
     var explain = false
 
-    func run() throws {
-        let (file, cluster, plan) = try CommandFailure.invalidInput { try compose() }
+    func run() async throws {
+        let (file, cluster) = try CommandFailure.invalidInput { try open() }
+        let plan = try await compose(file, cluster)
         if emit != nil {
             let text = try CommandFailure.invalidInput { try commands(plan, cluster) }
             CommandFailure.say(text, toError: false)
@@ -123,15 +125,36 @@ struct PlanCommand: ParsableCommand {
             + "\(difference), residual \(solution.residual)"
     }
 
-    private func compose() throws -> (ClusterFile, Cluster, Plan) {
+    private func open() throws -> (ClusterFile, Cluster) {
         let clusterFile = try ClusterFile.parse(try CommandFailure.read(file), file: file)
         var cluster = try clusterFile.resolved()
         for note in clusterFile.notes(for: cluster) { CommandFailure.warn("note: \(note)") }
         if let arrivalRate { cluster.demand.arrivalRate = try DemandText.arrivalRate(arrivalRate) }
         if let loadTarget { cluster.demand.loadTarget = try DemandText.loadTarget(loadTarget) }
+        return (clusterFile, cluster)
+    }
+
+    /// Jobs of a simulation that tells one capacity from another, and their seed.
+    private static let tuningRun = (jobs: 20_000, seed: UInt64(1))
+
+    private func compose(_ file: ClusterFile, _ cluster: Cluster) async throws -> Plan {
         var options = options
-        if let tokens = clusterFile.demand.meanOutputTokens { options.outputTokens = tokens }
-        return (clusterFile, cluster, try Planner.plan(cluster, options: options, loop: concurrentLoop))
+        if let tokens = file.demand.meanOutputTokens { options.outputTokens = tokens }
+        do {
+            guard case .tuned(by: .simulated) = options.capacity else {
+                return try Planner.plan(cluster, options: options, loop: concurrentLoop)
+            }
+            let choice = try await SimulatedTuning.choose(cluster, options: options) { plan in
+                Simulation(
+                    SimulatedSystem(plan, cluster: cluster),
+                    arrivals: .poisson(rate: cluster.demand.arrivalRate),
+                    length: RunLength(jobs: Self.tuningRun.jobs), seed: Self.tuningRun.seed)
+            }
+            return choice.plan
+        } catch {
+            CommandFailure.warn("error: \(error)")
+            throw CommandFailure.invalidInput
+        }
     }
 
     private func explanation(_ file: ClusterFile, _ cluster: Cluster) -> ClusterExplanation {

@@ -1,3 +1,4 @@
+import ChainModel
 import Hummingbird
 import NIOCore
 import Synchronization
@@ -17,11 +18,19 @@ struct AnswerDelivery: Sendable {
     let entry: RequestRegistry.Entry
     let pingInterval: Swift.Duration
     var events = EventNumbering()
+    /// Started when the request arrived.
+    var clock = MonotonicClock()
+
+    /// Time since the request arrived, read when asked for.
+    private var elapsed: @Sendable () -> Duration {
+        let clock = clock
+        return { clock.now - Instant.origin }
+    }
 
     /// Waits for the whole answer.
     /// - Throws: `GenerationFailure`; `.cancelled` when the client went away.
     func whole() async throws -> Whole {
-        var progress = AnswerProgress(promptTokens: stream.promptTokens, stop: stop)
+        var progress = AnswerProgress(promptTokens: stream.promptTokens, stop: stop, elapsed: elapsed)
         var text = ""
         var tokens: [GeneratedToken] = []
         defer { entry.leave() }
@@ -45,7 +54,8 @@ struct AnswerDelivery: Sendable {
     /// Sends the answer as server-sent events. Returns when all is said or the client is gone.
     func stream(to output: inout any ResponseBodyWriter) async throws {
         var answer = StreamedAnswer(
-            writer: writer, progress: AnswerProgress(promptTokens: stream.promptTokens, stop: stop))
+            writer: writer,
+            progress: AnswerProgress(promptTokens: stream.promptTokens, stop: stop, elapsed: elapsed))
         var lastParts: [ByteBuffer]
         var events = events
         do {

@@ -1,3 +1,4 @@
+import ChainModel
 import NIOCore
 
 /// What becomes of one job's events on their way to the client: text held back for stop sequences, counts,
@@ -19,14 +20,25 @@ struct AnswerProgress {
     private var filter: StopSequenceFilter
     private var chain = ""
     private var attempts = 0
+    /// Time since the request arrived; `nil` where nobody asks.
+    private let elapsed: (@Sendable () -> Duration)?
+    /// When it was first started.
+    private var firstStart: Duration?
 
-    init(promptTokens: Int, stop: [String]) {
+    init(promptTokens: Int, stop: [String], elapsed: (@Sendable () -> Duration)? = nil) {
         self.promptTokens = promptTokens
+        self.elapsed = elapsed
         filter = StopSequenceFilter(stop)
     }
 
     var usage: AnswerWriter.Usage {
         AnswerWriter.Usage(promptTokens: promptTokens, completionTokens: completionTokens)
+    }
+
+    /// From its arrival to its first start, and from there until now.
+    private var times: AnswerWriter.Times? {
+        guard let elapsed, let firstStart else { return nil }
+        return AnswerWriter.Times(wait: firstStart, service: elapsed() - firstStart)
     }
 
     mutating func advance(_ event: GenerationEvent) -> Step {
@@ -35,13 +47,15 @@ struct AnswerProgress {
         case .started(let chain, let attempt):
             self.chain = chain
             attempts = attempt
+            firstStart = firstStart ?? elapsed?()
             return .nothing
         case .token(let token):
             completionTokens += 1
             let text = filter.feed(token.text)
             guard filter.isStopped else { return .token(token, text: text) }
             let ending = AnswerWriter.Ending(
-                reason: .stop, usage: usage, clampedFrom: nil, chain: chain, attempts: attempts)
+                reason: .stop, usage: usage, clampedFrom: nil, chain: chain, attempts: attempts,
+                times: times)
             return .ended(token, text: text, ending)
         case .finished(let result):
             let text = filter.feed(result.trailingText)
@@ -50,7 +64,7 @@ struct AnswerProgress {
                 usage: AnswerWriter.Usage(
                     promptTokens: result.promptTokens, completionTokens: result.completionTokens),
                 clampedFrom: result.reason == .length && !filter.isStopped ? result.clampedFrom : nil,
-                chain: result.chain, attempts: result.attempts)
+                chain: result.chain, attempts: result.attempts, times: times)
             return .ended(nil, text: text + filter.finish(), ending)
         case .failed(let failure): return .failed(failure)
         }

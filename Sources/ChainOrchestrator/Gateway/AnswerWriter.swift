@@ -1,3 +1,4 @@
+import ChainModel
 import NIOCore
 
 /// Makes the JSON of one answer, whole or in chunks, in OpenAI's shapes. Pure: bytes out, no I/O.
@@ -7,6 +8,12 @@ struct AnswerWriter: Sendable {
         var completionTokens: Int
     }
 
+    /// How long the request waited for its first start, and how long it was served.
+    struct Times: Hashable, Sendable {
+        var wait: Duration
+        var service: Duration
+    }
+
     /// How the answer ended, for the vendor field `chainserve`.
     struct Ending: Hashable, Sendable {
         var reason: FinishReason
@@ -14,6 +21,7 @@ struct AnswerWriter: Sendable {
         var clampedFrom: Int?
         var chain: String
         var attempts: Int
+        var times: Times?
     }
 
     let shape: AnswerShape
@@ -184,10 +192,19 @@ struct AnswerWriter: Sendable {
         }
     }
 
+    /// To the microsecond.
+    private static func milliseconds(_ time: Duration) -> Double {
+        (Double(time.nanoseconds) / 1000).rounded() / 1000
+    }
+
     private func vendorField(_ ending: Ending, into writer: inout JSONWriter) {
         writer.objectField("chainserve") {
             $0.field("chain", ending.chain)
             $0.field("attempts", ending.attempts)
+            if let times = ending.times {
+                $0.field("wait_ms", Self.milliseconds(times.wait))
+                $0.field("service_ms", Self.milliseconds(times.service))
+            }
             // The length that was asked for did not fit the model's; that is why the answer ended where it
             // did.
             if let clampedFrom = ending.clampedFrom { $0.field("max_tokens_clamped_from", clampedFrom) }

@@ -9,6 +9,7 @@ extension GatewayResponder {
         _ shape: AnswerShape, _ request: Request, _ requestID: String, _ channel: any Channel,
         _ client: String?
     ) async throws -> Response {
+        let clock = MonotonicClock()
         let body = try await body(of: request)
         var (generation, options) = try GenerationRequestReader.read(body, shape: shape, requestID: requestID)
         generation.presentation = AnswerPresentation(shape: shape, options: options, created: now())
@@ -18,13 +19,14 @@ extension GatewayResponder {
         let entry = try enter(requestID, try access.enter(client))
         logPrompt(of: generation)
         let stream = try await Self.withTraceContext(of: request) { try await submit(generation) }
-        let delivery = AnswerDelivery(
+        var delivery = AnswerDelivery(
             stream: stream,
             writer: AnswerWriter(
                 request: generation, shape: shape, options: options, created: now(),
                 isEmulated: service.modelCard.isEmulated),
             stop: generation.stop, channel: channel, entry: entry, pingInterval: configuration.pingInterval,
             events: EventNumbering(isShown: request.headers[.numberedEvents].map { $0 != "0" } ?? false))
+        delivery.clock = clock
         return options.isStreamed ? streamed(delivery) : try await whole(delivery)
     }
 
