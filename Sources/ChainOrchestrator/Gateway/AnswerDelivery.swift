@@ -18,12 +18,12 @@ struct AnswerDelivery: Sendable {
     let entry: RequestRegistry.Entry
     let pingInterval: Swift.Duration
     var events = EventNumbering()
-    /// Started when the request arrived.
-    var clock = MonotonicClock()
+    /// Started when the request arrived; `nil` for an answer that is given again, whose times are not this delivery's.
+    var clock: MonotonicClock?
 
     /// Time since the request arrived, read when asked for.
-    private var elapsed: @Sendable () -> Duration {
-        let clock = clock
+    private var elapsed: (@Sendable () -> Duration)? {
+        guard let clock else { return nil }
         return { clock.now - Instant.origin }
     }
 
