@@ -4,11 +4,24 @@ import ChainModel
 public enum PlanJSON {
     /// The plan as JSON with full double precision.
     /// - Precondition: `cluster` is the one the plan was made for.
-    /// - Parameter explanation: where the cluster's numbers came from, to be said in the plan too.
+    /// - Parameters:
+    ///   - explanation: where the cluster's numbers came from, to be said in the plan too.
+    ///   - advice: which dispatch rule is recommended.
     public static func encode(
-        _ plan: Plan, cluster: Cluster, explanation: ClusterExplanation? = nil
+        _ plan: Plan, cluster: Cluster, explanation: ClusterExplanation? = nil, advice: DispatchAdvice? = nil
     ) -> String {
         var entries = entries(plan, cluster)
+        if let advice {
+            let values: [(key: String, value: JSONText)] = [
+                ("rule", .text(advice.rule.rawValue)), ("gain", .number(advice.gain)),
+                ("least_gain", .number(DispatchAdvice.leastGain)),
+                ("mean_response_time_jffc", .number(advice.meanResponseTimes.jffc)),
+                ("mean_response_time_jffc_wait", .number(advice.meanResponseTimes.thresholds)),
+                ("wait_probability_jffc", .number(advice.waitProbabilities.jffc)),
+                ("wait_probability_jffc_wait", .number(advice.waitProbabilities.thresholds)),
+            ]
+            entries.append(("recommended_dispatch", .object(values)))
+        }
         if let explanation { entries.append(("explanation", explanation.json)) }
         return JSONText.object(entries).rendered()
     }

@@ -158,6 +158,20 @@ public enum PlanReport {
         return lines.joined(separator: "\n") + "\n"
     }
 
+    /// Which dispatch rule is recommended, and why: one line.
+    public static func advice(_ advice: DispatchAdvice) -> String {
+        let means = advice.meanResponseTimes
+        let waits = advice.waitProbabilities
+        let figures =
+            "waiting for faster chains would lower the mean response by \(percent(advice.gain)), from "
+            + "\(seconds(means.jffc)) to \(seconds(means.thresholds)), and let \(percent(waits.thresholds)) of jobs wait "
+            + "instead of \(percent(waits.jffc))"
+        switch advice.rule {
+        case .jffc: return "recommended dispatch: jffc; \(figures)\n"
+        case .jffcWait: return "recommended dispatch: jffc-wait (--dispatch jffc-wait); \(figures)\n"
+        }
+    }
+
     /// The warnings of a plan, one a line; empty for a plan without.
     public static func warnings(_ plan: Plan) -> [String] {
         if let reason = plan.unstable { return ["no steady state: \(reason)"] }

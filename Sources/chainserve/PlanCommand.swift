@@ -83,12 +83,14 @@ struct PlanCommand: AsyncParsableCommand {
             return
         }
         let explanation = explain ? explanation(file, cluster) : nil
+        let advice = DispatchAdvice(plan)
         if json {
-            let text = PlanJSON.encode(plan, cluster: cluster, explanation: explanation)
+            let text = PlanJSON.encode(plan, cluster: cluster, explanation: explanation, advice: advice)
             CommandFailure.say(text, toError: false)
         }
         CommandFailure.say(
             PlanReport.text(plan, cluster: cluster, width: CommandFailure.width), toError: json)
+        if let advice { CommandFailure.say(PlanReport.advice(advice), toError: json) }
         if let explanation { CommandFailure.say("\n\(explanation.text)", toError: json) }
         for warning in PlanReport.warnings(plan) { CommandFailure.warn("warning: \(warning)") }
         if verify { CommandFailure.warn(verification(of: plan)) }
