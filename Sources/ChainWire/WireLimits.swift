@@ -78,6 +78,10 @@ package enum WireError: Error, Hashable, Sendable, CustomStringConvertible {
 
     package var description: String {
         switch self {
+        // How TLS begins an alert and a greeting.
+        case .badMagic(0x0315), .badMagic(0x0316):
+            "the other side speaks TLS here, not plain text; give --pool-certificate, --pool-key and"
+                + " --pool-authority"
         case .badMagic(let got):
             "the peer does not speak ChainServe's protocol: a frame began with \(got),"
                 + " not \(FrameHeader.magic)"

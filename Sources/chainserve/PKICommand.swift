@@ -17,6 +17,12 @@ struct PKICommand: ParsableCommand {
         var folder = "pki"
     }
 
+    enum Validity {
+        static func check(_ days: Int) throws {
+            guard (1...3650).contains(days) else { throw ValidationError("--days must be from 1 to 3650") }
+        }
+    }
+
     struct Init: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Make the authority: ca.crt and ca.key.")
 
@@ -64,7 +70,7 @@ struct PKICommand: ParsableCommand {
             guard role == "orchestrator" || !host.isEmpty else {
                 throw ValidationError("give --host: the name or address that its clients connect to")
             }
-            guard (1...3650).contains(days) else { throw ValidationError("--days must be from 1 to 3650") }
+            try Validity.check(days)
         }
 
         func run() throws {
@@ -92,6 +98,8 @@ struct PKICommand: ParsableCommand {
         var days = 365
 
         @OptionGroup var place: FolderArgument
+
+        func validate() throws { try Validity.check(days) }
 
         func run() throws {
             try CommandFailure.invalidInput {

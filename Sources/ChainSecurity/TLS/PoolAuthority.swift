@@ -46,6 +46,7 @@
                 extensions: try Certificate.Extensions {
                     Critical(BasicConstraints.isCertificateAuthority(maxPathLength: 0))
                     Critical(KeyUsage(keyCertSign: true, cRLSign: true))
+                    SubjectKeyIdentifier(hash: key.publicKey)
                 }, issuerPrivateKey: key)
             try write(certificate, key, to: folder + "/ca")
             return PoolAuthority(folder: folder, certificate: certificate, key: key)
@@ -60,7 +61,12 @@
                     file: folder + "/ca.key",
                     reason: "cannot be read; `chainserve pki init` makes an authority")
             }
-            return PoolAuthority(folder: folder, certificate: try read(folder + "/ca.crt"), key: key)
+            let certificate = try read(folder + "/ca.crt")
+            guard certificate.publicKey == key.publicKey else {
+                throw SecurityError.unusable(
+                    file: folder + "/ca.crt", reason: "does not go with the key in \(folder)/ca.key")
+            }
+            return PoolAuthority(folder: folder, certificate: certificate, key: key)
         }
 
         private init(folder: String, certificate: Certificate, key: Certificate.PrivateKey) {
@@ -106,14 +112,18 @@
             let usage: ExtendedKeyUsage.Usage = role == .orchestrator ? .clientAuth : .serverAuth
             try issue(
                 file: file, common: name ?? role.rawValue, names: SubjectAlternativeNames(names),
-                usage: usage,
-                days: days, now: now)
+                usage: usage, days: days, now: now)
             return folder + "/" + file
         }
 
         /// Makes a new certificate and key in the place of one that was issued here, with the same names and uses.
         package func renew(file: String, days: Int = partyDays, now: Date = Date()) throws {
+            guard Self.isName(file) else { throw Self.badName(file) }
             let old = try Self.read(folder + "/" + file + ".crt")
+            guard certificate.publicKey.isValidSignature(old.signature, for: old) else {
+                throw SecurityError.unusable(
+                    file: folder + "/" + file + ".crt", reason: "is from another authority")
+            }
             guard let names = try old.extensions.subjectAlternativeNames, let role = PoolRole.of(old) else {
                 throw SecurityError.unusable(file: file + ".crt", reason: "was not issued for a pool")
             }
@@ -133,11 +143,18 @@
             days: Int, now: Date
         ) throws {
             let partyKey = Certificate.PrivateKey(P256.Signing.PrivateKey())
+            guard certificate.notValidAfter > now else {
+                throw SecurityError.unusable(
+                    file: folder + "/ca.crt",
+                    reason: "has expired; `chainserve pki init` makes another authority, in another folder")
+            }
             let end = min(now + Double(days) * 86_400, certificate.notValidAfter)
             let pool = pool
+            let authorityIdentifier = AuthorityKeyIdentifier(
+                keyIdentifier: SubjectKeyIdentifier(hash: certificate.publicKey).keyIdentifier)
             let issued = try Certificate(
                 version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: partyKey.publicKey,
-                notValidBefore: min(now, end) - Self.clockSkew, notValidAfter: end,
+                notValidBefore: now - Self.clockSkew, notValidAfter: end,
                 issuer: certificate.subject,
                 subject: try DistinguishedName {
                     OrganizationName(pool)
@@ -147,6 +164,9 @@
                     Critical(BasicConstraints.notCertificateAuthority)
                     Critical(KeyUsage(digitalSignature: true))
                     try ExtendedKeyUsage([usage])
+                    // Strict clients, Python's since 3.13 among them, want both identifiers.
+                    SubjectKeyIdentifier(hash: partyKey.publicKey)
+                    authorityIdentifier
                     names
                 }, issuerPrivateKey: key)
             try Self.write(issued, partyKey, to: folder + "/" + file)

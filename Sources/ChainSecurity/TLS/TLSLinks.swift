@@ -164,6 +164,10 @@
                 ("certificate has expired", "the other side's certificate has expired; renew it"),
                 ("CERTIFICATE_REQUIRED", "the other side wants a certificate of the pool"),
                 ("UNKNOWN_CA", "the other side does not know the authority of our certificate"),
+                (
+                    "UNSUPPORTED_CERTIFICATE",
+                    "our certificate is for another use; `chainserve pki issue` makes one for each role"
+                ),
                 ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "the other side showed no certificate"),
                 (
                     "CERTIFICATE_VERIFY_FAILED",
