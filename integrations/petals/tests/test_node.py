@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from fakes import SEQUENCE_LENGTH, WIDTH, FakeEngine, Orchestrator, expect_refusal
+from fakes import SEQUENCE_LENGTH, WIDTH, FakeEngine, Orchestrator, expect_refusal, manifest
 
 from chainserve_petals import wire
 from chainserve_petals.backend import Refused, ServerLost
@@ -302,7 +302,7 @@ def test_one_orchestrator_at_a_time() -> None:
     ("first", "code"),
     [
         (wire.encode(wire.Ping(1)), GoodbyeCode.PROTOCOL_VIOLATION),
-        (wire.encode(wire.Hello("new", version=2)), GoodbyeCode.VERSION_MISMATCH),
+        (wire.encode(wire.Hello("new", version=9)), GoodbyeCode.VERSION_MISMATCH),
         (b"GET / HTTP/1.1\r\n\r\n", GoodbyeCode.PROTOCOL_VIOLATION),
     ],
 )

@@ -66,10 +66,10 @@ def test_layout_by_hand() -> None:
 
 
 def test_hello_of_another_version_is_read_no_further() -> None:
-    payload = struct.pack("<H", 2) + b"whatever else it has"
+    payload = struct.pack("<H", 9) + b"whatever else it has"
     checked = struct.pack("<HBBI", wire.MAGIC, wire.FrameType.HELLO, 0, len(payload))
     frame = checked + struct.pack("<I", zlib.crc32(payload, zlib.crc32(checked))) + payload
-    assert decode(frame) == wire.Hello("", version=2)
+    assert decode(frame) == wire.Hello("", version=9)
 
 
 def damaged(name: str, at: int, value: int) -> bytes:
@@ -108,8 +108,8 @@ def framed(frame_type: wire.FrameType, payload: bytes) -> bytes:
         (wire.FrameType.STEP, struct.pack("<QQIIQ", 1, 2, 0, 1, 0) + b"123", "3 bytes are not whole"),
         (wire.FrameType.STEP, struct.pack("<QQIIQ", 1, 2, 0, 1, 2) + b"1234", "offset 2"),
         (wire.FrameType.STEP, struct.pack("<QQIIQ", 1, 2, 0, 0, 0) + b"1234", "no tokens"),
-        (wire.FrameType.HELLO, struct.pack("<HH", 1, 5) + b"abc", "ends before its name"),
-        (wire.FrameType.HELLO, struct.pack("<HH", 1, 2) + b"\xff\xfe", "not UTF-8"),
+        (wire.FrameType.HELLO, struct.pack("<HH", wire.PROTOCOL_VERSION, 5) + b"abc", "ends before its name"),
+        (wire.FrameType.HELLO, struct.pack("<HH", wire.PROTOCOL_VERSION, 2) + b"\xff\xfe", "not UTF-8"),
         (wire.FrameType.LOAD_PROGRESS, struct.pack("<QBQQ", 1, 9, 0, 0), "stage 9"),
     ],
 )
