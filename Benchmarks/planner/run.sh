@@ -46,7 +46,8 @@ Ratios are the reference's processor time over ours on one thread.
 
 ### Tuning `c` by the exact mean
 
-BLOOM-176B on `J` servers, a fifth of them large, `λ = J/20` per second. The last column is wall time on all cores.
+BLOOM-176B on `J` servers, a fifth of them large, `λ = J/20` per second. The last column is wall time on all cores,
+whatever else runs there. Below 1,000 servers these are milliseconds, and their ratios rough.
 
 | J | c | reference, s | ChainServe, s | ratio | ChainServe, MB | all cores, s |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -97,6 +97,38 @@ extension CommandLineSuite {
             }
         }
 
+        /// With `--explain` the plan says where each number came from, for people and for programs, and still checks.
+        @Test func numbersAreExplained() async throws {
+            try await Place.with { place in
+                _ = try place.write("pool.yaml", EmulatedPool.text(place))
+                let planned = try await place.run("plan", "pool.yaml", "--explain", "--json")
+                #expect(planned.status == 0)
+                let entries = try JSON.parse(planned.output)["explanation"].items
+                #expect(!entries.isEmpty)
+                for entry in entries {
+                    #expect(
+                        entry.keys == ["subject", "quantity", "value", "unit", "source", "explanation"])
+                    let quantity = try #require(entry["quantity"].text)
+                    #expect(
+                        planned.errors.contains("  \(quantity) = "), "\(quantity) is explained to people too")
+                }
+                #expect(entries.contains { $0["subject"].text == "\(place.token)-1" })
+                _ = try place.write("plan.json", planned.output)
+                let checked = try await place.run("check", "plan.json", "--cluster", "pool.yaml")
+                #expect(checked.status == 0, "\(checked.errors)")
+            }
+        }
+
+        @Test func devicesAreListed() async throws {
+            try await Place.with { place in
+                let listed = try await place.run("devices", "--json")
+                let names = try JSON.parse(listed.output).items.compactMap { $0["name"].text }
+                #expect(listed.status == 0 && names.contains("a100-3g.40gb") && names.contains("h200"))
+                let table = try await place.run("devices")
+                #expect(names.allSatisfy { table.output.contains($0) })
+            }
+        }
+
         /// The rest of the pool suffices: the server is left aside, and its owner is told why.
         @Test func serverTooSmallForOneBlockIsNamed() async throws {
             try await Place.with { place in
