@@ -162,6 +162,9 @@ public enum PlanReport {
     public static func advice(_ advice: DispatchAdvice) -> String {
         let means = advice.meanResponseTimes
         let waits = advice.waitProbabilities
+        guard advice.gain >= 0.001 else {
+            return "recommended dispatch: jffc; waiting for faster chains would gain less than 0.1 %\n"
+        }
         let figures =
             "waiting for faster chains would lower the mean response by \(percent(advice.gain)), from "
             + "\(seconds(means.jffc)) to \(seconds(means.thresholds)), and let \(percent(waits.thresholds)) of jobs wait "

@@ -1,6 +1,7 @@
 import ArgumentParser
 import ChainBench
 import ChainFormats
+import ChainSecurity
 import ChainSimulation
 import Foundation
 import NIOCore
@@ -163,7 +164,8 @@ struct BenchCommand: AsyncParsableCommand {
             if model == nil { target.model = try await LoadGenerator(target: target).firstModel() }
         } catch {
             CommandFailure.warn(
-                "error: no service answers at \(url): \(error); is it running, and is --url right?")
+                "error: no service answers at \(url) (\(ConnectionProblem.text(error))); is it running, and is --url right?"
+            )
             throw ExitCode.failure
         }
         let report = try await measure(target, schedule)

@@ -114,7 +114,8 @@ struct UpCommand: AsyncParsableCommand {
         var addresses = try await servers.start()
         // The worker of a PETALS swarm listens on loopback only and knows no token.
         let protection =
-            pool.isPetals ? LinkProtection.none : try LinkProtection.client(.token(try PoolToken(file: token.path)))
+            pool.isPetals
+            ? LinkProtection.none : try LinkProtection.client(.token(try PoolToken(file: token.path)))
         if !pool.hasTimes || reprofile {
             pool.file = try await ProfileStore.profiled(
                 pool, addresses: addresses, afresh: reprofile, protection: protection,

@@ -3,7 +3,9 @@ import ChainModel
 
 /// Requests that clients come back for, and servers that are restarted.
 extension Orchestrator {
-    package func reopen(requestID: String, of client: String?) async throws(ReopeningRefusal) -> ReopenedRequest {
+    package func reopen(requestID: String, of client: String?) async throws(ReopeningRefusal)
+        -> ReopenedRequest
+    {
         if await conductor.isInFlight(requestID: requestID) { throw .inFlight }
         guard let journal else { throw .unknown }
         // Taken out by the first who asks, so that nothing runs twice.

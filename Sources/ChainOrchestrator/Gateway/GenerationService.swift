@@ -80,7 +80,9 @@ extension GenerationService {
     package func glance() async -> PoolStatus { await status() }
     package func outlook() async -> PoolOutlook? { nil }
 
-    package func reopen(requestID: String, of client: String?) async throws(ReopeningRefusal) -> ReopenedRequest {
+    package func reopen(requestID: String, of client: String?) async throws(ReopeningRefusal)
+        -> ReopenedRequest
+    {
         throw .unknown
     }
 
