@@ -154,6 +154,13 @@ let package = Package(
 
         // `make bench`.
         .executableTarget(
+            name: "benchmark-engine",
+            dependencies: [
+                "CGGML", "CLlama", "ChainEngine",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Benchmarks/engine", exclude: ["run.sh", "table.sh"], linkerSettings: nativeRunPath),
+        .executableTarget(
             name: "benchmark-planner", dependencies: ["ChainFormats", "ChainPlanning"],
             path: "Benchmarks/planner", exclude: ["run.sh", "reference.cpp"]),
         .executableTarget(

@@ -3,7 +3,9 @@
 # include/, lib/ and lib/pkgconfig/ of ggml and llama.
 #
 # macOS: Homebrew's ggml and llama.cpp. Debian: built once from the source that PyPI's llama-cpp-python ships, pinned,
-# kept in a cache outside the clone by version and processor (the build uses this machine's instructions).
+# kept in a cache outside the clone by version and processor (the build uses this machine's instructions). With an NVIDIA
+# GPU and the CUDA toolkit (nvcc) here, ggml is built for that GPU too; CHAINSERVE_CUDA=0 leaves it out, CHAINSERVE_CUDA=1
+# builds it where no GPU is seen. CHAINSERVE_NATIVE_SOURCE names an unpacked llama.cpp to build instead of downloading one.
 # An interrupted run leaves no half-made installation: `.complete` is written last, and the compile resumes.
 set -euo pipefail
 
@@ -49,9 +51,33 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 
 # --- ggml and llama ---------------------------------------------------------------------------------------------
-processor=$(grep -m1 -E '^(flags|Features)' /proc/cpuinfo | tr ' ' '\n' | grep -E '^(avx|sse|fma|f16c|bmi|amx|neon|asimd|sve|i8mm)' \
+processor=$(grep -m1 -E '^(flags|Features)' /proc/cpuinfo | tr ' ' '\n' | grep -E '^(avx|sse|fma|f16c|bmi|neon|asimd|sve|i8mm)' \
   | sort | cksum | cut -d' ' -f1)
 name=llama-cpp-python-$release-$(uname -m)-$processor
+
+# GCC 12 drops the stores to ggml's tile configuration (its ldtilecfg reads 8 of the 64 bytes, as far as the compiler
+# knows), and the first product on tiles ends the process. So: no AMX. The options must not reach compilers that lack them.
+options=()
+no_amx=""
+for option in -mno-amx-tile -mno-amx-int8 -mno-amx-bf16; do
+  if [ "$(uname -m)" = x86_64 ] && echo | g++ "$option" -x c++ -E - >/dev/null 2>&1; then no_amx="$no_amx $option"; fi
+done
+[ -z "$no_amx" ] || options+=("-DCMAKE_C_FLAGS=$no_amx" "-DCMAKE_CXX_FLAGS=$no_amx")
+
+# --- CUDA, where it is ------------------------------------------------------------------------------------------
+nvcc=$(PATH=$PATH:/usr/local/cuda/bin command -v nvcc || true)
+cuda=${CHAINSERVE_CUDA:-auto}
+if [ "$cuda" = auto ]; then
+  cuda=0
+  if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
+    if [ -n "$nvcc" ]; then cuda=1; else say "an NVIDIA GPU is here but no nvcc: building for the CPU alone (install the CUDA toolkit for the GPU)"; fi
+  fi
+fi
+if [ "$cuda" = 1 ]; then
+  [ -n "$nvcc" ] || die "CHAINSERVE_CUDA=1, but there is no nvcc: install the CUDA toolkit or put its bin folder on PATH"
+  name=$name-cuda-$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+  options+=(-DGGML_CUDA=ON "-DCMAKE_CUDA_COMPILER=$nvcc" "-DCMAKE_CUDA_ARCHITECTURES=${CHAINSERVE_CUDA_ARCHITECTURES:-native}")
+fi
 prefix=$cache/native/$name
 mkdir -p "$cache/native"
 exec 9>"$cache/native/$name.lock"
@@ -60,25 +86,30 @@ flock -n 9 || { say "another set-up is building the native libraries: waiting fo
 if [ ! -e "$prefix/.complete" ]; then
   work=$cache/native/$name.work
   mkdir -p "$work"
-  if [ ! -e "$work/.unpacked" ]; then
-    say "downloading llama-cpp-python $release from PyPI (77 MB; brings the sources of ggml and llama.cpp)"
-    rm -rf "$work/download" "$work/source"; mkdir -p "$work/download" "$work/source"
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python \
-      "llama-cpp-python==$release" -d "$work/download" >&2
-    tar -xzf "$work"/download/llama_cpp_python-*.tar.gz -C "$work/source" --strip-components=1
-    rm -rf "$work/download" "$work/source/vendor/llama.cpp/.git"   # a stub that makes Ninja re-run CMake for ever
-    touch "$work/.unpacked"
+  if [ -n "${CHAINSERVE_NATIVE_SOURCE:-}" ]; then
+    source=$(cd "$CHAINSERVE_NATIVE_SOURCE" && pwd -P)
+  else
+    if [ ! -e "$work/.unpacked" ]; then
+      say "downloading llama-cpp-python $release from PyPI (77 MB; brings the sources of ggml and llama.cpp)"
+      rm -rf "$work/download" "$work/source"; mkdir -p "$work/download" "$work/source"
+      python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python \
+        "llama-cpp-python==$release" -d "$work/download" >&2
+      tar -xzf "$work"/download/llama_cpp_python-*.tar.gz -C "$work/source" --strip-components=1
+      rm -rf "$work/download" "$work/source/vendor/llama.cpp/.git"   # a stub that makes Ninja re-run CMake for ever
+      touch "$work/.unpacked"
+    fi
+    source=$(cd "$work/source/vendor/llama.cpp" && pwd -P)
   fi
-  source=$(cd "$work/source/vendor/llama.cpp" && pwd -P)
   say "configuring ggml and llama.cpp"
   if ! cmake -S "$source" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
       -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_INSTALL_LIBDIR=lib -DCMAKE_INSTALL_RPATH='$ORIGIN' -DGGML_NATIVE=ON \
       -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
-      -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_OPENSSL=OFF \
+      -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_OPENSSL=OFF "${options[@]}" \
       >"$work/configure.log" 2>&1; then
     tail -20 "$work/configure.log" >&2; die "CMake failed; the whole log is $work/configure.log"
   fi
-  say "building ggml and llama.cpp (about 4 minutes on 2 cores, once; cached in $prefix)"
+  if [ "$cuda" = 1 ]; then duration="with CUDA, some minutes on 16 cores, much longer on few"; else duration="about 4 minutes on 2 cores"; fi
+  say "building ggml and llama.cpp ($duration, once; cached in $prefix)"
   : >"$work/build.log"
   ninja -C "$work/build" >"$work/build.log" 2>&1 &
   build=$!

@@ -171,6 +171,8 @@ public struct EngineOptions: Hashable, Sendable {
     public var computeSize: ByteCount
     /// A ggml device's name, `cpu`, or `auto` for the best GPU, else the CPU.
     public var device: String
+    /// Whether jobs of a step are stacked for attention (`AttentionRun`); `nil`: on GPUs only.
+    public var stacksAttention: Bool?
 
     public init(threads: Int = 1, computeSize: ByteCount = .zero, device: String = "auto") {
         self.threads = threads

@@ -12,18 +12,32 @@ struct GraphJob {
     /// The job's cache units, one for each of its blocks from `entry` on.
     var units: [Int]
     /// Only the hidden state of the last token leaves the range.
-    var lastRowOnly = false
+    var lastRowOnly: Bool
+    /// Cache rows that attention reads: what is filled after this step, in whole granules, or more.
+    var attendedRows: Int
+
+    init(entry: Int, tokens: Int, position: Int, units: [Int], lastRowOnly: Bool = false) {
+        self.entry = entry
+        self.tokens = tokens
+        self.position = position
+        self.units = units
+        self.lastRowOnly = lastRowOnly
+        attendedRows = EngineMemory.rows(sequenceLength: position + tokens)
+    }
 
     /// Tokens whose hidden states leave the range.
     var leavingTokens: Int { lastRowOnly ? 1 : tokens }
 
-    /// Cache rows that attention reads: what is filled after this step, in whole granules.
-    var attendedRows: Int { EngineMemory.rows(sequenceLength: position + tokens) }
+    /// Whether the graph made for `other` serves this job too: they differ only in what is filled in.
+    func sharesGraph(with other: GraphJob) -> Bool {
+        entry == other.entry && tokens == other.tokens && attendedRows == other.attendedRows
+            && units == other.units && lastRowOnly == other.lastRowOnly
+    }
 }
 
 /// The graph of one step over a hosted range: the operations of libllama's Llama graph, in its order, so
 /// that results agree to the last bit, with attention done job by job ("ragged") over the units of the cache
-/// arena.
+/// arena, or by runs of jobs (`AttentionRun`).
 ///
 /// Jobs are sorted by their first block, so those active at a block are a prefix; a job joins by
 /// concatenation. Hidden states are `[width, tokens]`, tokens of a job side by side.
@@ -37,20 +51,25 @@ struct BlockGraph {
     let positions: Tensor
     /// Cache row of each token for each block of the range: `[T, blocks]`, 64-bit integers.
     let rows: Tensor
-    /// Causal mask of each job: `[attendedRows, tokens]`, 16-bit floats.
-    let masks: [Tensor]
+    /// Causal masks of all jobs one after another, `[attendedRows, tokens]` each; 16-bit floats.
+    let masks: Tensor
+    /// What the graph was made for.
+    private let jobs: [GraphJob]
+    private let runs: [AttentionRun]
     /// Columns that leave the range, 32-bit integers; `nil` when all do.
     let leaving: Tensor?
     /// Leaving hidden states: `[width, leaving tokens]`.
     let output: Tensor
 
-    /// - Parameter jobs: sorted by `entry`.
+    /// - Parameters:
+    ///   - jobs: sorted by `entry`.
+    ///   - runs: all of them, in their order.
     init(
-        jobs: [GraphJob], blocks: [BlockWeights], ropeFactors: Tensor?, arena: CacheArena,
-        parameters: LlamaParameters
+        jobs: [GraphJob], runs: [AttentionRun], blocks: [BlockWeights], ropeFactors: Tensor?,
+        arena: CacheArena, parameters: LlamaParameters
     ) {
         let nodes = blocks.count * (48 + 12 * jobs.count) + 64
-        let context = GGMLContext(tensors: nodes + jobs.count + 16, graphNodes: nodes)
+        let context = GGMLContext(tensors: nodes + 2 * jobs.count + 16, graphNodes: nodes)
         let total = jobs.reduce(0) { $0 + $1.tokens }
         guard let graph = ggml_new_graph_custom(context.pointer, nodes, false) else {
             preconditionFailure("a graph of \(nodes) nodes does not fit its context")
@@ -65,15 +84,39 @@ struct BlockGraph {
         rows = input(GGML_TYPE_I64, [total, blocks.count])
         let leavingTokens = jobs.reduce(0) { $0 + $1.leavingTokens }
         leaving = leavingTokens < total ? input(GGML_TYPE_I32, [leavingTokens]) : nil
-        masks = jobs.map { input(GGML_TYPE_F16, [$0.attendedRows, $0.tokens]) }
+        masks = input(GGML_TYPE_F16, [jobs.reduce(0) { $0 + $1.attendedRows * $1.tokens }])
+        self.jobs = jobs
+        self.runs = runs
         var builder = BlockGraphBuilder(
             context: context.pointer, graph: graph, parameters: parameters, arena: arena,
-            ropeFactors: ropeFactors, jobs: jobs, positions: positions, rows: rows, masks: masks,
-            leaving: leaving)
+            ropeFactors: ropeFactors, jobs: jobs, runs: runs, positions: positions, rows: rows,
+            masks: Self.parts(of: masks, jobs: jobs, runs: runs, context: context), leaving: leaving)
         output = builder.build(blocks: blocks, hidden: hidden)
         self.context = context
         self.graph = graph
         self.hidden = hidden
+    }
+
+    /// Whether this graph, filled anew, computes a step of `others`.
+    func serves(_ others: [GraphJob], _ runs: [AttentionRun]) -> Bool {
+        jobs.count == others.count && self.runs == runs
+            && zip(jobs, others).allSatisfy { $0.sharesGraph(with: $1) }
+    }
+
+    /// The masks of each run: `[attendedRows, tokens, 1, jobs]`.
+    private static func parts(
+        of masks: Tensor, jobs: [GraphJob], runs: [AttentionRun], context: GGMLContext
+    ) -> [Tensor] {
+        var offset = 0
+        return runs.map { run in
+            let job = jobs[run.jobs.lowerBound]
+            let rowBytes = job.attendedRows * MemoryLayout<UInt16>.size
+            let jobBytes = rowBytes * job.tokens
+            defer { offset += jobBytes * run.jobs.count }
+            return ggml_view_4d(
+                context.pointer, masks, Int64(job.attendedRows), Int64(job.tokens), 1, Int64(run.jobs.count),
+                rowBytes, jobBytes, jobBytes, offset)
+        }
     }
 }
 
@@ -85,6 +128,7 @@ private struct BlockGraphBuilder {
     let arena: CacheArena
     let ropeFactors: Tensor?
     let jobs: [GraphJob]
+    let runs: [AttentionRun]
     let positions: Tensor
     let rows: Tensor
     let masks: [Tensor]
@@ -159,7 +203,7 @@ private struct BlockGraphBuilder {
             0, 1, 32, 1)
     }
 
-    /// Attention of the first `jobs` jobs over their own rows: `[width, tokens]` to `[heads·headSize,
+    /// Attention of the first `count` jobs over their own rows: `[width, tokens]` to `[heads·headSize,
     /// tokens]`.
     private func attention(
         _ weights: BlockWeights, index: Int, _ normed: Tensor, jobs count: Int, tokens: Int
@@ -181,36 +225,41 @@ private struct BlockGraphBuilder {
         ggml_build_forward_expand(graph, ggml_set_rows(context, arena.values, value, target))
         var parts: [Tensor] = []
         var first = 0
-        for (position, job) in jobs.prefix(count).enumerated() {
-            parts.append(attention(of: job, mask: masks[position], index: index, turnedQuery, from: first))
-            first += job.tokens
+        // Jobs of a run enter together, so the active jobs are whole runs.
+        for (number, run) in runs.enumerated() where run.jobs.upperBound <= count {
+            parts.append(attention(of: run, mask: masks[number], index: index, turnedQuery, from: first))
+            first += run.jobs.count * jobs[run.jobs.lowerBound].tokens
         }
         return joined(parts[...])
     }
 
     private func attention(
-        of job: GraphJob, mask: Tensor, index: Int, _ query: Tensor, from first: Int
+        of run: AttentionRun, mask: Tensor, index: Int, _ query: Tensor, from first: Int
     ) -> Tensor {
-        let own = ggml_view_3d(
-            context, query, headSize, Int64(parameters.headCount), Int64(job.tokens), Int(query.pointee.nb.1),
-            Int(query.pointee.nb.2), first * Int(query.pointee.nb.2))
+        let job = jobs[run.jobs.lowerBound]
+        let columnBytes = Int(query.pointee.nb.2)
+        let own = ggml_view_4d(
+            context, query, headSize, Int64(parameters.headCount), Int64(job.tokens), Int64(run.jobs.count),
+            Int(query.pointee.nb.1), columnBytes, job.tokens * columnBytes, first * columnBytes)
         let unit = job.units[index - job.entry]
         let result = ggml_flash_attn_ext(
             context, ggml_permute(context, own, 0, 2, 1, 3),
-            cached(arena.keys, unit: unit, rows: job.attendedRows),
-            cached(arena.values, unit: unit, rows: job.attendedRows), mask,
+            cached(arena.keys, unit: unit, rows: job.attendedRows, run),
+            cached(arena.values, unit: unit, rows: job.attendedRows, run), mask,
             1 / Float(parameters.headSize).squareRoot(), 0, 0)!
         _ = ggml_prec_set_acc(result, GGML_PREC_F32)
-        return ggml_reshape_2d(context, result, headSize * Int64(parameters.headCount), Int64(job.tokens))
+        return ggml_reshape_2d(
+            context, result, headSize * Int64(parameters.headCount), Int64(job.tokens * run.jobs.count))
     }
 
-    /// The rows of a unit as `[headSize, rows, keyHeads]`.
-    private func cached(_ arena: Tensor, unit: Int, rows count: Int) -> Tensor {
+    /// The rows of a run's units, from its first job's `unit` on, as `[headSize, rows, keyHeads, jobs]`.
+    private func cached(_ arena: Tensor, unit: Int, rows count: Int, _ run: AttentionRun) -> Tensor {
         let rowBytes = Int(arena.pointee.nb.1)
         let headBytes = 2 * parameters.headSize
-        let view = ggml_view_3d(
-            context, arena, headSize, Int64(parameters.keyValueHeadCount), Int64(count), headBytes, rowBytes,
-            unit * self.arena.rows * rowBytes)
+        let unitBytes = self.arena.rows * rowBytes
+        let view = ggml_view_4d(
+            context, arena, headSize, Int64(parameters.keyValueHeadCount), Int64(count), Int64(run.jobs.count),
+            headBytes, rowBytes, run.stride * unitBytes, unit * unitBytes)
         return ggml_permute(context, view, 0, 2, 1, 3)
     }
 

@@ -14,7 +14,8 @@ final class CacheArena {
     let byteCount: Int
     private let context: GGMLContext
     private let buffer: OpaquePointer
-    private var free: [Int]
+    private var isFree: [Bool]
+    private(set) var freeCount: Int
 
     init(unitCount: Int, rows: Int, width: Int, device: GGMLDevice) throws(EngineError) {
         self.unitCount = unitCount
@@ -32,21 +33,36 @@ final class CacheArena {
         // Rows beyond a job's length are read and masked: they must hold finite numbers from the start.
         ggml_backend_buffer_clear(buffer, 0)
         byteCount = ggml_backend_buffer_get_size(buffer)
-        free = Array((0..<unitCount).reversed())
+        isFree = [Bool](repeating: true, count: unitCount)
+        freeCount = unitCount
     }
 
     deinit { ggml_backend_buffer_free(buffer) }
 
-    var freeCount: Int { free.count }
-    var usedCount: Int { unitCount - free.count }
+    var usedCount: Int { unitCount - freeCount }
 
-    /// Takes `count` units, lowest numbers first when fresh.
+    /// Takes the lowest `count` free units in a row, or the lowest free ones where no such row is left.
     /// - Precondition: `count <= freeCount`.
+    /// - Complexity: O(unitCount).
     func take(_ count: Int) -> [Int] {
-        let taken = Array(free.suffix(count).reversed())
-        free.removeLast(count)
+        var taken: [Int] = []
+        var lowest: [Int] = []
+        for unit in 0..<unitCount where taken.count < count {
+            if isFree[unit] {
+                taken.append(unit)
+                if lowest.count < count { lowest.append(unit) }
+            } else {
+                taken.removeAll(keepingCapacity: true)
+            }
+        }
+        if taken.count < count { taken = lowest }
+        for unit in taken { isFree[unit] = false }
+        freeCount -= count
         return taken
     }
 
-    func giveBack(_ units: [Int]) { free.append(contentsOf: units.reversed()) }
+    func giveBack(_ units: [Int]) {
+        for unit in units { isFree[unit] = true }
+        freeCount += units.count
+    }
 }

@@ -83,6 +83,9 @@ final class GGMLDevice {
         return ggml_backend_reg_get_proc_address(registry, name).map { unsafeBitCast($0, to: type) }
     }
 
+    /// Whether it is the host's processor.
+    var isProcessor: Bool { ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_CPU }
+
     /// The device's ordinary memory.
     var bufferType: OpaquePointer? { ggml_backend_dev_buffer_type(device) }
 

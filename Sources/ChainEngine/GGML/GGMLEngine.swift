@@ -38,7 +38,13 @@ public final class GGMLEngine: BlockEngine {
     private let bufferLimit: Int?
     /// The most that the backend allocates by itself, bytes.
     private let scratchSize: Int
+    /// Whether attention is computed by runs of jobs instead of job by job.
+    private let stacksAttention: Bool
     private var jobs: [EngineJobID: OpenJob] = [:]
+    /// The graph of the last step, laid out in the allocator's buffer. Steps of one token each, by the same jobs, are
+    /// alike for 256 of them; a device that records graphs (CUDA) then replays it instead of launching its
+    /// operations one by one.
+    private var lastGraph: BlockGraph?
 
     /// Checks `manifest` against the graph, loads its tensors and allocates everything a step needs.
     /// - Throws: `EngineError.modelFile` or `.unsupportedModel` for tensors that do not fit, `.memory` when
@@ -56,6 +62,7 @@ public final class GGMLEngine: BlockEngine {
         bufferLimit =
             options.computeSize > .zero ? max(0, options.computeSize.rawValue - scratchSize) : nil
         device = try GGMLDevice(wanted: options.device, threads: options.threads)
+        stacksAttention = options.stacksAttention ?? !device.isProcessor
         let store = try TensorStore(
             entries: manifest.tensors, source: source, device: device, plain: [LlamaFile.ropeFactors])
         self.store = store
@@ -85,7 +92,7 @@ public final class GGMLEngine: BlockEngine {
         let widest = GraphJob(
             entry: blocks.count - depth, tokens: tokens, position: limits.sequenceLength - tokens,
             units: Array(0..<depth))
-        let step = graph(for: [widest])
+        let step = graph(for: [widest], AttentionRun.single([widest]))
         for index in 0..<ggml_graph_n_nodes(step.graph) {
             guard let node = ggml_graph_node(step.graph, index) else { continue }
             guard ggml_backend_supports_op(device.backend, node) else {
@@ -124,8 +131,10 @@ public final class GGMLEngine: BlockEngine {
         return 2 * estimate <= bufferLimit || bufferSize(of: step) <= bufferLimit
     }
 
-    private func graph(for jobs: [GraphJob]) -> BlockGraph {
-        BlockGraph(jobs: jobs, blocks: blocks, ropeFactors: ropeFactors, arena: arena, parameters: parameters)
+    private func graph(for jobs: [GraphJob], _ runs: [AttentionRun]) -> BlockGraph {
+        BlockGraph(
+            jobs: jobs, runs: runs, blocks: blocks, ropeFactors: ropeFactors, arena: arena,
+            parameters: parameters)
     }
 
     // MARK: - Jobs
@@ -151,8 +160,7 @@ public final class GGMLEngine: BlockEngine {
     public func run(_ steps: [EngineStep]) throws(EngineError) -> [[Float]] {
         guard !steps.isEmpty else { return [] }
         let entries = try validated(steps)
-        // Sorted by first block, then as given: total, so the same steps always make the same graph.
-        let order = steps.indices.sorted { (entries[$0].entry, $0) < (entries[$1].entry, $1) }
+        let order = order(of: steps, entries)
         let sorted = order.map { index in
             GraphJob(
                 entry: entries[index].entry, tokens: steps[index].tokenCount, position: steps[index].position,
@@ -161,39 +169,66 @@ public final class GGMLEngine: BlockEngine {
         var results = [[Float]](repeating: [], count: steps.count)
         var waiting = [0..<order.count]
         while let part = waiting.popLast() {
-            let members = Array(sorted[part])
-            let step = graph(for: members)
-            guard part.count == 1 || fits(step, members) else {
+            var members = Array(sorted[part])
+            guard let step = try laidOut(&members) else {
                 // A batch that would take more memory than was set aside is computed in two.
                 let middle = part.lowerBound + part.count / 2
                 waiting.append(middle..<part.upperBound)
                 waiting.append(part.lowerBound..<middle)
                 continue
             }
-            try compute(step, members, order[part].map { steps[$0].hidden })
+            let leaving = try compute(step, members, order[part].flatMap { steps[$0].hidden })
             var offset = 0
             for index in order[part] {
                 let count = (steps[index].lastRowOnly ? 1 : steps[index].tokenCount) * limits.width
-                let bytes = count * MemoryLayout<Float>.size
-                results[index] = [Float](unsafeUninitializedCapacity: count) { buffer, filled in
-                    ggml_backend_tensor_get(step.output, buffer.baseAddress, offset, bytes)
-                    filled = count
-                }
-                offset += bytes
+                results[index] = Array(leaving[offset..<offset + count])
+                offset += count
             }
         }
         for step in steps { jobs[step.job]?.length += step.tokenCount }
         return results
     }
 
-    private func compute(_ step: BlockGraph, _ jobs: [GraphJob], _ hidden: [[Float]]) throws(EngineError) {
+    /// Sorted by first block, then as given: total, so the same steps always make the same graph. Where attention is
+    /// stacked, jobs of a block are in the order of their units.
+    private func order(of steps: [EngineStep], _ entries: [OpenJob]) -> [Int] {
+        steps.indices.sorted {
+            let (left, right) = (entries[$0], entries[$1])
+            guard stacksAttention else { return (left.entry, $0) < (right.entry, $1) }
+            return (left.entry, steps[$0].tokenCount, left.units.first ?? 0, $0)
+                < (right.entry, steps[$1].tokenCount, right.units.first ?? 0, $1)
+        }
+    }
+
+    /// The graph of a step with its tensors in place; `nil` for a batch that would take more memory than was
+    /// set aside.
+    private func laidOut(_ jobs: inout [GraphJob]) throws(EngineError) -> BlockGraph? {
+        let runs = stacksAttention ? AttentionRun.grouped(&jobs) : AttentionRun.single(jobs)
+        if let lastGraph, lastGraph.serves(jobs, runs) { return lastGraph }
+        let step = graph(for: jobs, runs)
+        guard jobs.count == 1 || fits(step, jobs) else { return nil }
+        lastGraph = nil
         guard ggml_gallocr_alloc_graph(allocator, step.graph) else {
             throw .memory("the device has no room for the compute buffers of this step")
         }
+        lastGraph = step
+        return step
+    }
+
+    /// - Parameter hidden: entering hidden states of all jobs, side by side.
+    /// - Returns: the leaving ones.
+    private func compute(
+        _ step: BlockGraph, _ jobs: [GraphJob], _ hidden: [Float]
+    ) throws(EngineError) -> [Float] {
         fill(step, jobs, hidden)
         let status = ggml_backend_graph_compute(device.backend, step.graph)
         guard status == GGML_STATUS_SUCCESS else {
             throw .device("device \(device.name) failed (\(status.rawValue))")
+        }
+        let count = jobs.reduce(0) { $0 + $1.leavingTokens } * limits.width
+        return [Float](unsafeUninitializedCapacity: count) { buffer, filled in
+            ggml_backend_tensor_get(step.output, buffer.baseAddress, 0, count * MemoryLayout<Float>.size)
+            filled = count
         }
     }
 
@@ -226,14 +261,9 @@ public final class GGMLEngine: BlockEngine {
     }
 
     /// Copies hidden states, positions, cache rows and masks to the device.
-    private func fill(_ step: BlockGraph, _ jobs: [GraphJob], _ hidden: [[Float]]) {
+    private func fill(_ step: BlockGraph, _ jobs: [GraphJob], _ hidden: [Float]) {
         let total = jobs.reduce(0) { $0 + $1.tokens }
-        var offset = 0
-        for values in hidden {
-            let bytes = values.count * MemoryLayout<Float>.size
-            ggml_backend_tensor_set(step.hidden, values, offset, bytes)
-            offset += bytes
-        }
+        ggml_backend_tensor_set(step.hidden, hidden, 0, hidden.count * MemoryLayout<Float>.size)
         let rowCount = arena.rows
         var positions: [Int32] = []
         var leaving: [Int32] = []
@@ -255,23 +285,26 @@ public final class GGMLEngine: BlockEngine {
         if let columns = step.leaving {
             ggml_backend_tensor_set(columns, leaving, 0, leaving.count * MemoryLayout<Int32>.size)
         }
-        for (job, mask) in zip(jobs, step.masks) { fill(mask, job) }
+        fillMasks(step, jobs)
     }
 
     /// Token at position `p` sees rows `0…p`: 0 there, −∞ elsewhere.
-    private func fill(_ mask: Tensor, _ job: GraphJob) {
-        let width = job.attendedRows
-        let bits = [UInt16](unsafeUninitializedCapacity: width * job.tokens) { buffer, filled in
-            guard let base = buffer.baseAddress else { return }
-            for token in 0..<job.tokens {
-                let row = base + token * width
-                let seen = job.position + token + 1
-                row.initialize(repeating: 0, count: seen)
-                (row + seen).initialize(repeating: Self.hiddenBits, count: width - seen)
+    private func fillMasks(_ step: BlockGraph, _ jobs: [GraphJob]) {
+        let count = jobs.reduce(0) { $0 + $1.attendedRows * $1.tokens }
+        let bits = [UInt16](unsafeUninitializedCapacity: count) { buffer, filled in
+            guard var row = buffer.baseAddress else { return }
+            for job in jobs {
+                let width = job.attendedRows
+                for token in 0..<job.tokens {
+                    let seen = job.position + token + 1
+                    row.initialize(repeating: 0, count: seen)
+                    (row + seen).initialize(repeating: Self.hiddenBits, count: width - seen)
+                    row += width
+                }
             }
-            filled = width * job.tokens
+            filled = count
         }
-        ggml_backend_tensor_set(mask, bits, 0, bits.count * MemoryLayout<UInt16>.size)
+        ggml_backend_tensor_set(step.masks, bits, 0, bits.count * MemoryLayout<UInt16>.size)
     }
 
     /// −∞ as a 16-bit float.
