@@ -111,6 +111,14 @@ public struct FaultScenario: Sendable {
         bounds.restartLimit = .seconds(3)
         bounds.loadLimit = .seconds(10)
         bounds.quarantine = .seconds(1)
+        if random.happens(0.5) {
+            // Eager, so that plans change while everything else does.
+            var demand = DemandBounds()
+            demand.window = .seconds(8)
+            demand.leastArrivals = 3
+            demand.deviations = 0.5
+            bounds.demand = demand
+        }
         return bounds
     }
 }
