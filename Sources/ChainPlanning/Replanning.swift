@@ -18,7 +18,7 @@ public struct MoveBounds: Hashable, Sendable {
 /// jobs under the two plans at the observed rate, and a horizon `H`:
 ///
 ///     gain = (N − N')·(H − T)            T = bytes to load / load rate
-///     cost = T·(N_T − N')  + jobs that lose their chain · their mean service time
+///     cost = T·(N_T − N)   + jobs that lose their chain · their mean service time
 ///
 /// During the move, for a time `T`, only chains of the new plan whose servers keep their blocks serve: `N_T` is their exact
 /// mean number or, where they do not keep up (`λ ≥ ν_T`), that of the new plan and the queue that builds and is worked off:
@@ -105,7 +105,7 @@ private struct Move {
             ParallelChains(staying), next, after: after, rate: rate, seconds: seconds, horizon: horizon)
         let kept = Set(staying.map(\.hops))
         let interrupted = present.chains.filter { !kept.contains($0.hops) }
-        cost = seconds * max(0, meanwhile - after) + Self.lostWork(of: interrupted, present)
+        cost = seconds * (meanwhile - jobsBefore) + Self.lostWork(of: interrupted, present)
     }
 
     /// Mean number of jobs over the horizon.
