@@ -88,7 +88,7 @@ public struct FaultScenario: Sendable {
             demand: Demand(arrivalRate: demand), servers: pool)
         faults = wanted ?? FaultKind.allCases.filter { _ in random.happens(0.4) }
         var bounds = Self.bounds(&random)
-        if seed.isMultiple(of: 2) { bounds.demand = Self.eagerDemand }
+        if faults.contains(.replan) { bounds.demand = Self.eagerDemand }
         configuration = bounds
         troubleInterval = .seconds([1, 3, 8].randomElement(using: &random)!)
         span = .seconds(40)
