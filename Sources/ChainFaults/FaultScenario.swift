@@ -87,7 +87,9 @@ public struct FaultScenario: Sendable {
                 name: "modelled", blockCount: blocks, blockSize: ByteCount(100), cacheSize: ByteCount(10)),
             demand: Demand(arrivalRate: demand), servers: pool)
         faults = wanted ?? FaultKind.allCases.filter { _ in random.happens(0.4) }
-        configuration = Self.bounds(&random)
+        var bounds = Self.bounds(&random)
+        if faults.contains(.replan) { bounds.demand = Self.eagerDemand }
+        configuration = bounds
         troubleInterval = .seconds([1, 3, 8].randomElement(using: &random)!)
         span = .seconds(40)
         requestCount = Int(demand * [0.5, 1, 4].randomElement(using: &random)! * 40)
@@ -95,6 +97,15 @@ public struct FaultScenario: Sendable {
         networkDelay = 0.2...([1, 5, 30].randomElement(using: &random)!)
         stepTimeout = .seconds(4)
         resumeWindow = .seconds([0.3, 20].randomElement(using: &random)!)
+    }
+
+    /// Sees a change of demand in every other handful of arrivals, so that plans change while everything else does.
+    private static var eagerDemand: DemandBounds {
+        var demand = DemandBounds()
+        demand.window = .seconds(8)
+        demand.leastArrivals = 3
+        demand.deviations = 0.5
+        return demand
     }
 
     private static func bounds(_ random: inout SeededGenerator) -> ControlConfiguration {

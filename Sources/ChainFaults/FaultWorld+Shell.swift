@@ -150,6 +150,13 @@ extension FaultWorld {
                     life: shell!.life, plan: plan, excluding: excluded,
                     fails: !isHealed && random.happens(0.1)),
                 at: now + random.span(milliseconds: 20...1000))
+        case .reconsider(let rate, let excluded, let plan):
+            report.reconsiderations += 1
+            calendar.add(
+                .reconsidered(
+                    life: shell!.life, plan: plan, excluding: excluded, rate: rate, keeps: random.happens(0.4)
+                ),
+                at: now + random.span(milliseconds: 20...8000))
         case .rolloutEnded(let skipped):
             report.rollouts += 1
             report.skipped += skipped.count
@@ -226,7 +233,10 @@ extension FaultWorld {
                 }
                 return moved
             }
-            return (PlanInstallation(number: number, chains: chains, checksums: checksums), ranges)
+            let installation = PlanInstallation(
+                number: number, chains: chains, checksums: checksums,
+                arrivalRate: scenario.cluster.demand.arrivalRate)
+            return (installation, ranges)
         }
         return nil
     }
@@ -243,5 +253,18 @@ extension FaultWorld {
         report.plans += 1
         shell!.ranges[plan] = ranges
         post(.planInstalled(installation))
+    }
+
+    /// The answer to a change of demand, which may come late: the plan is kept, or another one installed.
+    mutating func adapt(_ life: Int, plan: Int, excluding: [ServerIndex], rate: Double, keeps: Bool) {
+        guard shell?.life == life, shell!.plane.accepts(plan: plan) else { return }
+        guard !keeps, let (installation, ranges) = compose(plan: plan, excluding: excluding) else {
+            return post(.planKept(plan: plan, arrivalRate: rate))
+        }
+        var adapted = installation
+        adapted.arrivalRate = rate
+        report.plans += 1
+        shell!.ranges[plan] = ranges
+        post(.planInstalled(adapted))
     }
 }

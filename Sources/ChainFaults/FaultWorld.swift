@@ -18,6 +18,7 @@ public struct FaultWorld: Sendable {
         case stepTimeout(life: Int, AttemptName, number: Int)
         case resumeWindow(life: Int, JobID)
         case composed(life: Int, plan: Int, excluding: [ServerIndex], fails: Bool)
+        case reconsidered(life: Int, plan: Int, excluding: [ServerIndex], rate: Double, keeps: Bool)
         case trouble
         case serverUp(Int, life: Int, keepsBlocks: Bool)
         case resume(Int, life: Int)
@@ -136,6 +137,8 @@ public struct FaultWorld: Sendable {
         case .resumeWindow(let life, let job): endResumeWindow(life, job)
         case .composed(let life, let plan, let excluded, let fails):
             install(life, plan: plan, excluding: excluded, fails: fails)
+        case .reconsidered(let life, let plan, let excluded, let rate, let keeps):
+            adapt(life, plan: plan, excluding: excluded, rate: rate, keeps: keeps)
         case .trouble, .serverUp, .resume, .fast, .calm, .orchestratorUp, .diskFree, .heal:
             happenTrouble(happening)
         case .drain: post(.drainStarted(within: nil))
@@ -172,6 +175,8 @@ public struct FaultReport: Hashable, Sendable {
     public var furtherAttempts = 0
     public var restarts = 0
     public var plans = 0
+    /// Times that another plan was sought because demand had changed.
+    public var reconsiderations = 0
     public var rollouts = 0
     /// Servers that a rollout left out.
     public var skipped = 0

@@ -28,6 +28,7 @@ public struct SoakSummary: Sendable {
         total.furtherAttempts += report.furtherAttempts
         total.restarts += report.restarts
         total.plans += report.plans
+        total.reconsiderations += report.reconsiderations
         total.rollouts += report.rollouts
         total.skipped += report.skipped
         for index in total.troubles.indices { total.troubles[index] += report.troubles[index] }
@@ -46,7 +47,8 @@ public struct SoakSummary: Sendable {
             accepted \(total.accepted): finished \(total.finished), failed \(total.failed) (\(failures)), \
             cancelled \(total.cancelled), interrupted \(total.interrupted); refused \(total.refused)
             \(total.tokens) tokens, \(total.furtherAttempts) further attempts, \(total.restarts) restarts of the \
-            orchestrator, \(total.plans) new plans, \(total.rollouts) rollouts (\(total.skipped) servers skipped)
+            orchestrator, \(total.plans) new plans (\(total.reconsiderations) times demand was \
+            seen to change), \(total.rollouts) rollouts (\(total.skipped) servers skipped)
             troubles: \(troubles)
             longest time from healing to the last job's end: \(longestDrainSeconds) s
             """

@@ -253,7 +253,8 @@ struct ClusterFileParser {
     }
 
     private mutating func time(_ fields: Fields, _ key: String, _ label: String) -> Double? {
-        reader.optional(fields, key).flatMap { reader.time($0, "\(key) of \(label)") }
+        // One that is wrong has been reported, and is not missing as well.
+        reader.optional(fields, key).map { reader.time($0, "\(key) of \(label)") ?? 0 }
     }
 
     private mutating func device(_ node: DocumentNode, _ label: String) -> String? {

@@ -121,6 +121,13 @@ struct JSONReader {
         let start = position
         while let byte = current, byte > 0x20, !Self.delimiters.contains(byte) { position += 1 }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
+        if text.isEmpty {
+            throw failure(
+                current == nil ? "the file ends in the middle" : "a value is missing here",
+                mend: current == nil
+                    ? "close what was opened, and check that the file is whole"
+                    : "write one, or remove the comma or colon before it")
+        }
         if text == "null" { return .null }
         if text == "true" || text == "false" { return .scalar(text) }
         guard let first = text.utf8.first, first == UInt8(ascii: "-") || (0x30...0x39).contains(first),

@@ -23,6 +23,8 @@ struct PictureLayout {
     /// User units for a byte.
     let memoryScale: Double
     private let notes: Int
+    /// Each chain's jobs over those of the chain with most.
+    private let shareOfLargest: [Double]
     private let rowOf: [Int]
     private let blockWidth: Double
     /// Chains drawn over each server, fastest first.
@@ -55,6 +57,8 @@ struct PictureLayout {
         chainsOver = over
         isDense = rows.count > 30
         chainsDrawn = drawn
+        let most = Double(plan.chains.map(\.capacity).max() ?? 1)
+        shareOfLargest = plan.chains.map { Double($0.capacity) / most }
         chainsListed = min(drawn, Self.mostListed)
         notes =
             (plan.chains.count > drawn ? 1 : 0) + (chainsListed < drawn ? 1 : 0)
@@ -65,7 +69,15 @@ struct PictureLayout {
     }
 
     private var rowHeight: Double { isDense ? 16 : 30 }
-    var barHeight: Double { rowHeight - (isDense ? 3 : 6) }
+    /// Between two rows.
+    var gap: Double { isDense ? 3 : 6 }
+    var barHeight: Double { rowHeight - gap }
+
+    /// Width of a chain's line: the more jobs, the thicker.
+    func stroke(of chain: Int) -> Double {
+        let (thin, thick) = isDense ? (0.9, 2.4) : (1.4, 4.0)
+        return thin + (thick - thin) * shareOfLargest[chain].squareRoot()
+    }
     var memoryLeft: Double { Self.gridLeft + Self.gridWidth + 30 }
     var width: Double { memoryLeft + Self.memoryWidth + 65 }
     var bottom: Double { Self.top + rowHeight * Double(rows.count) }

@@ -13,6 +13,7 @@ public enum PlanPicture {
         let layout = PictureLayout(plan, cluster)
         var text = open(layout, plan)
         text += heading(layout, plan, cluster)
+        text += stripes(layout)
         text += columns(layout, cluster)
         for (row, position) in layout.rows.enumerated() {
             text += server(position, row: row, layout, plan, cluster)
@@ -45,11 +46,11 @@ public enum PlanPicture {
             text{font:12px system-ui,sans-serif;fill:#24292f} .title{font-size:16px;font-weight:600} .small{font-size:10px}
             .dim{fill:#59636e} .end{text-anchor:end} .mid{text-anchor:middle} .page{fill:#fff} .grid{stroke:#e3e7ec}
             .range{fill:#e6ebf2;stroke:#b9c4d2} .blocks{fill:#6d87a8} .cache{fill:#e8a13a} .free{fill:none;stroke:#b9c4d2}
-            .chain{fill:none;stroke-width:\(layout.isDense ? 1.6 : 3);stroke-linecap:round}
+            .chain{fill:none;stroke-linecap:round} .stripe{fill:#f6f8fa}
             .link{fill:none;stroke-width:1.2;opacity:.7}
             \(light.joined(separator: " "))
             @media (prefers-color-scheme:dark){
-            text{fill:#e6edf3} .dim{fill:#9198a1} .page{fill:#0d1117} .grid{stroke:#21262d}
+            text{fill:#e6edf3} .dim{fill:#9198a1} .page{fill:#0d1117} .grid{stroke:#21262d} .stripe{fill:#141a22}
             .range{fill:#1d2733;stroke:#3d4b5c} .blocks{fill:#5d7696} .cache{fill:#c9822b} .free{stroke:#566577}
             \(dark.joined(separator: " "))
             }
@@ -66,13 +67,14 @@ public enum PlanPicture {
         let servers = "\(layout.rows.count) of \(cluster.servers.count) servers"
         var text = SVGElements.label(
             "title", PictureLayout.margin, 28,
-            "\(plan.modelName): \(cluster.model.blockCount) blocks over \(servers)\(spare > 0 ? ", \(spare) spare" : "")"
+            "\(plan.modelName): \(PlanReport.blockCount(cluster)) over \(servers)\(spare > 0 ? ", \(spare) spare" : "")"
         )
         let mean = plan.meanResponseTime.exact.map { ", mean response \(PlanReport.seconds($0))" } ?? ""
         text += SVGElements.label(
             "dim", PictureLayout.margin, 47,
             "\(plan.chains.count) \(plan.chains.count == 1 ? "chain" : "chains") for \(plan.totalCapacity) jobs at once, "
-                + "load \(PlanReport.significant(plan.load))\(mean)")
+                + "load \(PlanReport.significant(plan.load))\(mean)"
+                + (plan.chains.count > 1 ? " (thicker lines carry more jobs)" : ""))
         // The legend of the memory bars, over them.
         var x = layout.memoryLeft
         for (style, name, width) in [
@@ -81,6 +83,17 @@ public enum PlanPicture {
             text += SVGElements.rectangle(style, x, 54, 9, 9)
             text += SVGElements.label("small dim", x + 13, 62, name)
             x += width
+        }
+        return text
+    }
+
+    /// Every other row, so that the eye finds from a name to its bar across a wide or tall picture.
+    private static func stripes(_ layout: PictureLayout) -> String {
+        var text = ""
+        for row in stride(from: 0, to: layout.rows.count, by: 2) {
+            text += SVGElements.rectangle(
+                "stripe", PictureLayout.margin, layout.y(row: row) - layout.gap / 2,
+                layout.width - 2 * PictureLayout.margin, layout.barHeight + layout.gap)
         }
         return text
     }
@@ -112,7 +125,9 @@ public enum PlanPicture {
             let x = PictureLayout.margin + Double(column) * layout.legendWidth
             let y = layout.bottom + 30 + 18 * Double(number / PictureLayout.legendColumns)
             let chain = plan.chains[number]
-            text += SVGElements.path("chain c\(number % colours.count)", [[(x, y - 4), (x + 18, y - 4)]])
+            text += SVGElements.path(
+                "chain c\(number % colours.count)", [[(x, y - 4), (x + 18, y - 4)]],
+                width: layout.stroke(of: number))
             let jobs = "\(chain.capacity) \(chain.capacity == 1 ? "job" : "jobs")"
             text += SVGElements.label(
                 "small", x + 24, y,
@@ -191,6 +206,7 @@ public enum PlanPicture {
             "chain \(number + 1): \(chain.capacity) \(chain.capacity == 1 ? "job" : "jobs"), "
             + PlanReport.seconds(chain.serviceTimeSeconds)
         return "<g><title>\(tip)</title>\n" + SVGElements.path("link c\(colour)", links)
-            + SVGElements.path("chain c\(colour)", strokes) + mark + "</g>\n"
+            + SVGElements.path("chain c\(colour)", strokes, width: layout.stroke(of: number)) + mark
+            + "</g>\n"
     }
 }

@@ -19,7 +19,7 @@ public enum PlanReport {
     public static func header(_ plan: Plan, cluster: Cluster) -> String {
         let placed = cluster.servers.count - plan.spareServers.count
         return
-            "\(plan.modelName): \(cluster.model.blockCount) blocks over \(placed) of \(cluster.servers.count) servers\n"
+            "\(plan.modelName): \(blockCount(cluster)) over \(placed) of \(cluster.servers.count) servers\n"
     }
 
     // MARK: Servers
@@ -64,6 +64,11 @@ public enum PlanReport {
             text += "spare (\(plan.spareServers.count)): \(names)\(more)\n"
         }
         return text
+    }
+
+    /// `1 block` or `70 blocks`.
+    static func blockCount(_ cluster: Cluster) -> String {
+        cluster.model.blockCount == 1 ? "1 block" : "\(cluster.model.blockCount) blocks"
     }
 
     private struct ServerRow {

@@ -158,7 +158,20 @@ enum Quantity {
                 mend: "write seconds, or a number with us, ms, s or min")
         }
         if decimal.isNegative, decimal.digits != 0 { throw negative(text) }
-        return try finite(decimal, power: scale.power, text) * scale.factor
+        let value = try finite(decimal, power: scale.power, text) * scale.factor
+        return try decimal.digits == 0 ? 0 : bounded(value, text, "seconds")
+    }
+
+    /// Times and rates beyond this, or below one over it, are slips of the pen, and their reciprocals might not be numbers.
+    private static let largest = 1e30
+
+    private static func bounded(_ value: Double, _ text: String, _ unit: String) throws(QuantityError)
+        -> Double
+    {
+        if value >= 1 / largest, value <= largest { return value }
+        throw QuantityError(
+            code: .outOfRange, problem: "`\(text)` is not between 1e-30 and 1e30 \(unit)",
+            mend: "check the number")
     }
 
     /// Events per second of a rate: a bare number, or one with `/s`, `/min`, `/h`.
@@ -174,10 +187,10 @@ enum Quantity {
         }
         if decimal.isNegative, decimal.digits != 0 { throw negative(text) }
         let value = try finite(decimal, power: 0, text) / scale.seconds
-        guard value > 0 else {
+        guard decimal.digits != 0 else {
             throw QuantityError(code: .zero, problem: "`\(text)` is zero", mend: "give a positive rate")
         }
-        return value
+        return try bounded(value, text, "per second")
     }
 
     /// Bytes per second: a number with a unit of size, or bit, kbit, Mbit, Gbit, and `/s`.

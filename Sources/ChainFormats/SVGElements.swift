@@ -25,11 +25,14 @@ enum SVGElements {
     }
 
     /// A path of straight strokes, each a list of points.
-    static func path(_ style: String, _ strokes: [[(x: Double, y: Double)]]) -> String {
+    static func path(
+        _ style: String, _ strokes: [[(x: Double, y: Double)]], width: Double? = nil
+    ) -> String {
+        let wide = width.map { " style=\"stroke-width:\(figure($0))\"" } ?? ""
         let steps = strokes.map { stroke in
             "M" + stroke.map { "\(figure($0.x)) \(figure($0.y))" }.joined(separator: "L")
         }
-        return "<path class=\"\(style)\" d=\"\(steps.joined())\"/>\n"
+        return "<path class=\"\(style)\"\(wide) d=\"\(steps.joined())\"/>\n"
     }
 
     static func figure(_ value: Double) -> String {

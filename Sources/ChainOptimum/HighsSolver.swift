@@ -41,14 +41,27 @@ public struct HighsSolver: Sendable {
     private let objective: Objective
     private let values: Values
 
-    /// Where the library is looked for, after the path in `CHAINSERVE_HIGHS`.
+    /// Where the library is looked for, after the path in `CHAINSERVE_HIGHS` and before where pkg-config says it is.
     static let usualNames = [
         "libhighs.so.1", "libhighs.so", "libhighs.dylib", "/opt/homebrew/lib/libhighs.dylib",
         "/usr/local/lib/libhighs.dylib", "/usr/local/lib/libhighs.so",
     ]
 
+    /// The library in the folder that pkg-config names for `highs`; nothing where either is not installed. Asked when the
+    /// solver is wanted, so that one program serves machines with and without it.
+    private static func packagedNames() -> [String] {
+        guard let pipe = popen("pkg-config --variable=libdir highs 2>/dev/null", "r") else { return [] }
+        defer { pclose(pipe) }
+        var line = [CChar](repeating: 0, count: 4096)
+        guard fgets(&line, Int32(line.count), pipe) != nil else { return [] }
+        let bytes = line.prefix { $0 != 0 && $0 != 0x0A }.map { UInt8(bitPattern: $0) }
+        let folder = String(decoding: bytes, as: UTF8.self)
+        return folder.isEmpty
+            ? [] : ["libhighs.so.1", "libhighs.so", "libhighs.dylib"].map { "\(folder)/\($0)" }
+    }
+
     /// Loads the library.
-    /// - Parameter path: instead of `CHAINSERVE_HIGHS` and the usual places.
+    /// - Parameter path: instead of `CHAINSERVE_HIGHS`, the usual places and pkg-config.
     /// - Throws: `SolverError` that says what to install.
     public init(path: String? = nil) throws(SolverError) {
         var names = Self.usualNames
@@ -57,26 +70,35 @@ public struct HighsSolver: Sendable {
         } else if let given = getenv("CHAINSERVE_HIGHS"), given.pointee != 0 {
             names.insert(String(cString: given), at: 0)
         }
-        for name in names {
-            guard let library = dlopen(name, RTLD_NOW | RTLD_LOCAL) else { continue }
-            func symbol(_ function: String) throws(SolverError) -> UnsafeMutableRawPointer {
-                guard let address = dlsym(library, function) else {
-                    throw .unsuitable(library: name, missing: function)
-                }
-                return address
-            }
-            create = unsafeBitCast(try symbol("Highs_create"), to: Create.self)
-            destroy = unsafeBitCast(try symbol("Highs_destroy"), to: Destroy.self)
-            setFlag = unsafeBitCast(try symbol("Highs_setBoolOptionValue"), to: SetFlag.self)
-            setNumber = unsafeBitCast(try symbol("Highs_setDoubleOptionValue"), to: SetNumber.self)
-            pass = unsafeBitCast(try symbol("Highs_passMip"), to: Pass.self)
-            run = unsafeBitCast(try symbol("Highs_run"), to: Run.self)
-            status = unsafeBitCast(try symbol("Highs_getModelStatus"), to: Run.self)
-            objective = unsafeBitCast(try symbol("Highs_getObjectiveValue"), to: Objective.self)
-            values = unsafeBitCast(try symbol("Highs_getSolution"), to: Values.self)
-            return
+        var found = Self.firstLibrary(of: names)
+        if found == nil, path == nil {
+            let packaged = Self.packagedNames()
+            found = Self.firstLibrary(of: packaged)
+            names += packaged
         }
-        throw .notInstalled(tried: names)
+        guard let (name, library) = found else { throw .notInstalled(tried: names) }
+        func symbol(_ function: String) throws(SolverError) -> UnsafeMutableRawPointer {
+            guard let address = dlsym(library, function) else {
+                throw .unsuitable(library: name, missing: function)
+            }
+            return address
+        }
+        create = unsafeBitCast(try symbol("Highs_create"), to: Create.self)
+        destroy = unsafeBitCast(try symbol("Highs_destroy"), to: Destroy.self)
+        setFlag = unsafeBitCast(try symbol("Highs_setBoolOptionValue"), to: SetFlag.self)
+        setNumber = unsafeBitCast(try symbol("Highs_setDoubleOptionValue"), to: SetNumber.self)
+        pass = unsafeBitCast(try symbol("Highs_passMip"), to: Pass.self)
+        run = unsafeBitCast(try symbol("Highs_run"), to: Run.self)
+        status = unsafeBitCast(try symbol("Highs_getModelStatus"), to: Run.self)
+        objective = unsafeBitCast(try symbol("Highs_getObjectiveValue"), to: Objective.self)
+        values = unsafeBitCast(try symbol("Highs_getSolution"), to: Values.self)
+    }
+
+    private static func firstLibrary(of names: [String]) -> (name: String, handle: UnsafeMutableRawPointer)? {
+        for name in names {
+            if let handle = dlopen(name, RTLD_NOW | RTLD_LOCAL) { return (name, handle) }
+        }
+        return nil
     }
 
     /// Statuses of `highs_c_api.h`.

@@ -48,9 +48,10 @@ public enum SolverError: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .notInstalled(let tried):
-            "no HiGHS library found (tried \(tried.joined(separator: ", "))): install it (`brew install highs`, "
-                + "`apt install libhighs1`, or `pip install highsbox`) and, where it is in none of the usual places, "
-                + "give its path in CHAINSERVE_HIGHS"
+            "no HiGHS library found (tried \(tried.joined(separator: ", "))): install it (`brew install highs`, your "
+                + "distribution's package, or `pip install highsbox`) and, where neither the usual places nor pkg-config "
+                + "have it, give its path in CHAINSERVE_HIGHS (highsbox: highsbox/highs_dist/lib/libhighs.so among "
+                + "Python's packages)"
         case .unsuitable(let library, let missing):
             "\(library) has no \(missing): install HiGHS 1.5 or later"
         case .failed(let status):

@@ -20,7 +20,13 @@ package struct CacheAllocation {
         self.init(BoundaryLists(cluster, placement: placement), placement: placement)
     }
 
-    /// The same with lists that hold the servers of `placement`, and maybe others.
+    /// Chains that are known already, from fastest to slowest.
+    init(_ chains: [ServerChain]) {
+        self.chains = chains
+        total()
+    }
+
+    /// Allocates anew as above, with lists that hold the servers of `placement`, and maybe others.
     init(_ lists: BoundaryLists, placement: Placement) {
         var graph = BoundaryGraph(lists, placement: placement)
         fill(&graph)

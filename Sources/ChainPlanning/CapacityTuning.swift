@@ -87,7 +87,7 @@ struct CapacityTuning {
     /// Evaluates one composition as far as it can still win.
     private func enter(_ composition: Composition, _ standings: TuningStandings) {
         // A chain that takes no time has no rate; the fastest chain comes first.
-        guard let fastest = composition.allocation.chains.first, fastest.serviceTimeSeconds > 0 else {
+        guard let fastest = composition.allocation.chains.first, fastest.serviceRate.isFinite else {
             return
         }
         let chains = ParallelChains(composition.allocation.chains)

@@ -6,6 +6,18 @@ struct PlanAssembly {
     let options: PlanningOptions
     let composition: Composition
 
+    /// A plan's chains under the demand of `cluster`: its means anew, and the thresholds of the rule in `options`.
+    static func refreshed(_ plan: Plan, cluster: Cluster, options: PlanningOptions) -> Plan {
+        var options = options
+        options.placement = plan.placementMethod
+        let composition = Composition(
+            capacityParameter: plan.capacityParameter ?? 1, placement: plan.placement,
+            allocation: CacheAllocation(plan.chains), disjointChains: plan.disjointChains,
+            reservedRateMet: plan.loadTargetMet)
+        return PlanAssembly(cluster: cluster, options: options, composition: composition)
+            .plan(capacityParameter: plan.capacityParameter, tunedBy: plan.tunedBy)
+    }
+
     func plan(capacityParameter: Int?, tunedBy: TuningCriterion?) -> Plan {
         let allocation = composition.allocation
         let chains = ParallelChains(allocation.chains)

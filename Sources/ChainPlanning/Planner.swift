@@ -80,7 +80,7 @@ public enum Planner {
         guard !composition.allocation.chains.isEmpty else {
             throw .noChain(firstMissingBlock: composition.allocation.firstMissingBlock ?? 1)
         }
-        for chain in composition.allocation.chains where !(chain.serviceTimeSeconds > 0) {
+        for chain in composition.allocation.chains where !chain.serviceRate.isFinite {
             throw .chainTakesNoTime(servers: chain.hops.map { cluster[$0.server].name })
         }
         let gain = improve(&composition, cluster, options)
@@ -211,13 +211,34 @@ public enum Planner {
         }
         for server in cluster.servers {
             let times = [server.communicationTimeSeconds, server.blockTimeSeconds]
-            guard times.allSatisfy({ $0 >= 0 && $0.isFinite }) else {
-                throw .invalidInput("the times of \(server.name) must be finite and not negative")
+            guard times.allSatisfy({ $0 >= 0 && $0 <= longestTime }) else {
+                throw .invalidInput(
+                    "the times of \(server.name) must be numbers from 0 to \(longestTime) seconds")
             }
         }
+        try requireBoundedJobs(cluster)
         for (position, range) in cluster.manualPlacement.ranges.enumerated() {
             guard let range else { continue }
             try validate(range, of: ServerIndex(position), cluster)
+        }
+    }
+
+    /// Longer than the universe has lasted, and short enough that sums over all blocks stay numbers.
+    private static let longestTime = 1e30
+    /// Most jobs that a pool may hold at once: the analysis walks through every slot of every chain.
+    static let mostJobs = 20_000_000
+
+    /// Each job takes a cache slot of every block, on whatever servers.
+    private static func requireBoundedJobs(_ cluster: Cluster) throws(PlanningError) {
+        let slots = cluster.servers.indices.reduce(0.0) {
+            $0 + Double(cluster.blockMemory(of: ServerIndex($1)).rawValue)
+                / Double(cluster.model.cacheSize.rawValue)
+        }
+        let jobs = slots / Double(cluster.model.blockCount)
+        guard jobs <= Double(mostJobs) else {
+            throw .invalidInput(
+                "the memory of all servers holds the caches of about \(Int(min(jobs, 1e18))) jobs, and a plan is made for "
+                    + "\(mostJobs) at most: is cache_size right?")
         }
     }
 

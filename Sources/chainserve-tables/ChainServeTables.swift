@@ -16,9 +16,11 @@ enum ChainServeTables {
         case ("criterion", .some(let network)): try PlanningTables.criterion(network)
         case ("thresholds", .some(let network)): try PlanningTables.thresholds(network)
         case ("improvement", .some(let network)): try PlanningTables.improvement(network)
+        case ("replanning", .some(let network)): ReplanningTable.print(network)
         default:
             print("usage: chainserve-tables check | speed | gaps")
-            print("       chainserve-tables criterion | thresholds | improvement ROUND-TRIPS.csv")
+            print(
+                "       chainserve-tables criterion | thresholds | improvement | replanning ROUND-TRIPS.csv")
         }
     }
 }

@@ -2,7 +2,7 @@ import ArgumentParser
 import ChainFormats
 import ChainModel
 
-/// `chainserve check`: certifies a plan without the planner.
+/// `chainserve check`: certifies a plan without the planner, and what it predicts by solving the queue.
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check", abstract: "Re-derive every constraint of a plan from the cluster alone.")
@@ -28,7 +28,9 @@ struct CheckCommand: ParsableCommand {
         let clusterFile = try ClusterFile.parse(try CommandFailure.read(cluster), file: cluster)
         let resolved = try clusterFile.resolved()
         let reading = try PlanJSON.decode(try CommandFailure.read(plan), cluster: resolved, file: plan)
-        return reading.violations + Certificate.violations(of: reading.plan, for: resolved)
+        let violations = reading.violations + Certificate.violations(of: reading.plan, for: resolved)
+        // Chains that do not hold predict nothing.
+        return violations.isEmpty ? PredictionCheck.violations(of: reading.plan) : violations
     }
 
     private func report(_ violations: [PlanViolation]) -> JSONText {

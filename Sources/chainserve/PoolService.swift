@@ -32,6 +32,17 @@ struct PoolService {
         configuration.recomposition = { present, lost in
             Recomposition.plan(cluster, present: present, excluding: lost, options: planning)
         }
+        if service.replan != .never {
+            let move = service.move
+            configuration.movesByItself = service.replan == .auto
+            configuration.replanning = { present, rate, lost in
+                var left = cluster
+                for server in lost { left.servers[server.rawValue].memory = .zero }
+                return Replanning(
+                    left, present: present, arrivalRate: rate, options: planning, bounds: move,
+                    loop: concurrentLoop)
+            }
+        }
         let names = cluster.servers.map(\.name)
         let progress = LoadProgressLines(names: names, console: console)
         let frontend = try pool.frontend(threads: threads)

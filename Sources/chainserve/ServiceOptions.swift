@@ -56,6 +56,22 @@ struct ServiceArguments: ParsableArguments {
     @Option(help: "Choose the reserved capacity by: exact, lower-bound, upper-bound or surrogate.")
     var tune: TuningCriterion = .exact
 
+    @Option(
+        help: """
+            When requests come at another rate than planned for: never look, advise (tell whether another plan would \
+            be worth the move), or auto (move to it). Thresholds of jffc-wait follow the rate unless never.
+            """)
+    var replan: ReplanMode = .advise
+
+    @Option(help: "Seconds over which requests are counted to tell their rate.")
+    var replanWindow = DemandBounds().window.seconds
+
+    @Option(help: "Seconds that a changed rate is taken to last, in which a move must pay for itself.")
+    var replanHorizon = MoveBounds().horizonSeconds
+
+    @Option(help: "Megabytes per second at which servers are taken to load other blocks, all together.")
+    var replanLoadRate = MoveBounds().loadRate / 1e6
+
     @Option(help: "Compute threads of the embedding and the output head.")
     var headThreads = 1
 
@@ -73,8 +89,13 @@ struct ServiceArguments: ParsableArguments {
         }
         for (name, value) in [
             ("request-timeout", requestTimeout), ("wait-limit", waitLimit), ("recovery-limit", recoveryLimit),
+            ("replan-window", replanWindow), ("replan-horizon", replanHorizon),
         ] where !(value > 0 && value <= 86_400) {
             throw ValidationError("--\(name) must be seconds, above 0 and at most 86400")
+        }
+        guard replanWindow >= 1 else { throw ValidationError("--replan-window must be at least a second") }
+        guard replanLoadRate > 0, replanLoadRate.isFinite else {
+            throw ValidationError("--replan-load-rate must be positive megabytes per second")
         }
         guard (0...86_400).contains(drainLimit) else {
             throw ValidationError("--drain-limit must be seconds, from 0 to 86400")
@@ -107,6 +128,11 @@ struct ServiceArguments: ParsableArguments {
         control.waitLimit = .seconds(waitLimit)
         control.clientLimit = clientLimit
         control.recoveryLimit = .seconds(recoveryLimit)
+        if replan != .never {
+            var demand = DemandBounds()
+            demand.window = .seconds(replanWindow)
+            control.demand = demand
+        }
         var kept: JournalConfiguration?
         let section = pool.file.journal
         let path = journal.map(absolutePath) ?? section.path.map { absolutePath(pool.file.path($0)) }
@@ -125,11 +151,19 @@ struct ServiceArguments: ParsableArguments {
         }
         return ServiceOptions(
             gateway: try gateway(defaultPort: defaultPort), control: control,
-            journal: kept, isJournalChosen: path != nil, drainLimit: drainLimit, planning: planning)
+            journal: kept, isJournalChosen: path != nil, drainLimit: drainLimit, planning: planning,
+            replan: replan, move: move)
     }
 
     /// `http` or `https`.
     var scheme: String { door.tlsFiles == nil ? "http" : "https" }
+
+    private var move: MoveBounds {
+        var bounds = MoveBounds()
+        bounds.horizonSeconds = replanHorizon
+        bounds.loadRate = replanLoadRate * 1e6
+        return bounds
+    }
 
     var planning: PlanningOptions { PlanningOptions(capacity: .tuned(by: tune), dispatch: dispatch) }
 }
@@ -143,4 +177,11 @@ struct ServiceOptions {
     /// Seconds.
     var drainLimit: Double
     var planning: PlanningOptions
+    var replan: ReplanMode
+    var move: MoveBounds
+}
+
+/// What is done when requests come at another rate than planned for.
+enum ReplanMode: String, ExpressibleByArgument, CaseIterable {
+    case never, advise, auto
 }

@@ -74,6 +74,7 @@ struct StatusText {
                 "predicted: mean \(seconds(exact)), between \(seconds(outlook.lowerResponse)) and"
                     + " \(seconds(outlook.upperResponse)); mean wait \(seconds(outlook.exactWait))")
         }
+        if let advice = sight.outlook?.advice { lines.append(advice) }
         return lines
     }
 

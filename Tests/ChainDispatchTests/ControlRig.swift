@@ -17,7 +17,7 @@ struct ControlRig {
 
     init(
         _ chains: [[Int]], capacity: Int = 1, seconds: Double = 1, spares: Int = 0, prove: Bool = true,
-        configuration: ControlConfiguration = ControlConfiguration()
+        arrivalRate: Double? = nil, configuration: ControlConfiguration = ControlConfiguration()
     ) {
         let count = (chains.joined().max() ?? -1) + 1 + spares
         plane = ControlPlane(configuration: configuration, serverCount: count)
@@ -29,7 +29,7 @@ struct ControlRig {
             chains: chains.enumerated().map { position, servers in
                 Self.chain(servers, capacity: capacity, seconds: seconds + Double(position))
             },
-            checksums: holdings)
+            checksums: holdings, arrivalRate: arrivalRate)
         send(.planInstalled(installation))
         mute = []
     }

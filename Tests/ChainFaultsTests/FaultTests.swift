@@ -34,6 +34,7 @@ import Testing
         #expect(summary.total.restarts >= 10)
         #expect(summary.total.interrupted >= 1)
         #expect(summary.total.plans >= 10)
+        #expect(summary.total.reconsiderations >= 10)
         #expect(summary.total.failed >= 5)
     }
 

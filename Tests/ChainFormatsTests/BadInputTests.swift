@@ -83,6 +83,7 @@ import Testing
         mistake("endless rate", line: 7, "  arrival_rate: inf", .invalidNumber, "inf", "0.2"),
         mistake("rate with an unknown unit", line: 7, "  arrival_rate: 3/day", .invalidUnit, "/day", "/h"),
         mistake("rate beyond reason", line: 7, "  arrival_rate: 1e399", .outOfRange, "too large", "check"),
+        mistake("rate below reason", line: 7, "  arrival_rate: 1e-320", .outOfRange, "1e-30", "check"),
         mistake("load target of one", line: 8, "  load_target: 1", .outOfRange, "1.0", "between 0 and 1"),
         mistake("load target of zero", line: 8, "  load_target: 0", .zero, "zero", "positive"),
         mistake("no demand", line: 6, "demands:", .unknownKey, "demands", "`demand`"),
@@ -105,6 +106,9 @@ import Testing
         server(
             "time that is not a number", "memory: 44 MB, communication_time: NaN, block_time: 0.1",
             .invalidNumber, "NaN", "109 ms"),
+        server(
+            "time whose reciprocal is no number", "memory: 44 MB, communication_time: 1e-320, block_time: 0",
+            .outOfRange, "1e-320", "between 1e-30 and 1e30"),
         server(
             "time with an unknown unit", "memory: 44 MB, communication_time: 3 h, block_time: 0.1",
             .invalidUnit, "`h`", "min"),

@@ -27,12 +27,24 @@ import Testing
             #expect(device.memory.map { $0 > ByteCount(1_000_000_000) } ?? device.name.hasPrefix("m"))
             #expect(DeviceCatalogue.device(named: device.name) == device)
         }
-        // Slices of one device never have more than the whole.
-        let whole = DeviceCatalogue.device(named: "h100-80gb")
-        for device in DeviceCatalogue.devices
-        where device.name.hasPrefix("h100-") && device.name.contains("g.") {
-            #expect(device.operationsPerSecond <= whole?.operationsPerSecond ?? 0, "\(device.name)")
-            #expect(device.bytesPerSecond <= whole?.bytesPerSecond ?? 0, "\(device.name)")
+        // No slice has more than the whole, and those of one kind that fit together have no more either.
+        for (family, whole, most) in [
+            ("a30", "a30", 4), ("a100", "a100-80gb", 7), ("h100", "h100-80gb", 7), ("h200", "h200", 7),
+            ("b200", "b200", 7),
+        ] {
+            let whole = DeviceCatalogue.device(named: whole)
+            let slices = DeviceCatalogue.devices.filter {
+                $0.name.hasPrefix("\(family)-") && $0.name.contains("g.")
+            }
+            #expect(slices.count >= 3)
+            for slice in slices {
+                let compute = slice.name.split(separator: "-")[1].prefix { $0 != "g" }
+                let copies = Double(most / (Int(compute) ?? most))
+                #expect(
+                    slice.operationsPerSecond * copies <= (whole?.operationsPerSecond ?? 0) * 1.000_001,
+                    "\(slice.name)")
+                #expect(slice.bytesPerSecond <= whole?.bytesPerSecond ?? 0, "\(slice.name)")
+            }
         }
     }
 
@@ -98,6 +110,14 @@ import Testing
         #expect(entry("a", "communication_time")?.explanation.contains("/125000000.0") == true)
         #expect(entry("b", "block_time")?.explanation.contains("Apple") == true)
         #expect(entry("c", "block_time")?.source == .given)
+        // What the times are made from is listed too: the device, the way to it, the width of what is sent, constants.
+        #expect(entry("a", "operations_per_second")?.value == 121e12)
+        #expect(entry("a", "memory_bandwidth")?.explanation.contains("NVIDIA L4 datasheet") == true)
+        #expect(entry("a", "round_trip_time")?.value == 0.01 && entry("a", "bandwidth")?.value == 125e6)
+        #expect(entry("model", "hidden_size")?.value == 4096)
+        #expect(entry("time model", "block_overhead")?.source == .byDefault)
+        #expect(entry("time model", "input_overhead")?.value == 0.05)
+        #expect(entry("c", "round_trip_time") == nil && entry("c", "memory_bandwidth") == nil)
         #expect(entry("demand", "load_target")?.source == .byDefault)
         #expect(entry("demand", "arrival_rate")?.explanation == "on the command line")
         for server in cluster.servers {

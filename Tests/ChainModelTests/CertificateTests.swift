@@ -153,6 +153,12 @@ import Testing
         Corruption("a mean below the fastest chain", .meanResponseTime) { plan, _ in
             plan.meanResponseTime.lower = 3.04
         },
+        Corruption("a lower bound that is too low", .meanResponseTime) { plan, _ in
+            plan.meanResponseTime.lower = 3.0501
+        },
+        Corruption("an upper bound that is too high", .meanResponseTime) { plan, _ in
+            plan.meanResponseTime.upper = 3.2
+        },
         Corruption("a missing mean", .meanResponseTime) { plan, _ in plan.meanResponseTime.exact = nil },
         Corruption("a probability above one", .meanResponseTime) { plan, _ in plan.waitProbability = 1.5 },
         Corruption("a wait longer than the response", .meanResponseTime) { plan, _ in plan.meanWaitingTime = 4

@@ -199,6 +199,21 @@ import Testing
             cluster.servers[position].blockTimeSeconds = 0
         }
         #expect(throws: PlanningError.chainTakesNoTime(servers: ["s1", "s2"])) { try Planner.plan(cluster) }
+        // So little that the rate is not a number takes none either.
+        for position in cluster.servers.indices {
+            cluster.servers[position].communicationTimeSeconds = 1e-320
+        }
+        #expect(throws: PlanningError.chainTakesNoTime(servers: ["s1", "s2"])) { try Planner.plan(cluster) }
+        cluster.servers[0].blockTimeSeconds = 1e200
+        #expect(throws: PlanningError.self) { try Planner.plan(cluster) }
+    }
+
+    /// Every slot of every chain is walked through: a cache size that is wrong by a unit must not take hours.
+    @Test func moreJobsThanCanBeAnalysed() {
+        var cluster = Cluster.paperExample
+        cluster.servers[0].memory = ByteCount(1_000_000_000)
+        let error = #expect(throws: PlanningError.self) { try Planner.plan(cluster) }
+        #expect(error?.description.contains("cache_size") == true)
     }
 
     @Test(arguments: [Double.nan, 0, -1, .infinity])

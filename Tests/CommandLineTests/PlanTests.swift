@@ -82,6 +82,30 @@ extension CommandLineSuite {
             }
         }
 
+        /// Predictions that keep every bound and are not what the chains lead to.
+        @Test func flatteringPredictionsFail() async throws {
+            try await Place.with { place in
+                _ = try place.write("pool.yaml", EmulatedPool.text(place))
+                let planned = try await place.run("plan", "pool.yaml", "--json", "--dispatch", "jffc-wait")
+                for (figure, other, says) in [
+                    (#/"mean_response_time": [0-9.e-]+/#, "\"mean_response_time\": 0.9", "dispatch rule"),
+                    (#/"jobs": [0-9.e-]+/#, "\"jobs\": 0.001", "variance"),
+                    (#/"decay_rate": [0-9.e-]+/#, "\"decay_rate\": 9", "decay"),
+                    (
+                        #/"wait_probability": \{"exact": [0-9.e-]+/#, "\"wait_probability\": {\"exact\": 0.9",
+                        "wait"
+                    ),
+                ] {
+                    let changed = planned.output.replacing(figure, with: other, maxReplacements: 1)
+                    #expect(changed != planned.output)
+                    _ = try place.write("plan.json", changed)
+                    let checked = try await place.run("check", "plan.json", "--cluster", "pool.yaml")
+                    #expect(
+                        checked.status == 1 && checked.output.contains(says), "\(other): \(checked.output)")
+                }
+            }
+        }
+
         @Test func pictureIsWritten() async throws {
             try await Place.with { place in
                 _ = try place.write("pool.yaml", EmulatedPool.text(place))

@@ -54,6 +54,12 @@ public struct ControlConfiguration: Hashable, Codable, Sendable {
     /// Closing its connection may take a server told to restart this long.
     public var restartLimit = Duration.seconds(30)
 
+    // Demand.
+
+    /// How the rate of arrivals is compared with the plan's; nil leaves it alone. (Optional so that journals of earlier
+    /// versions, which do not have it, can be read.)
+    public var demand: DemandBounds?
+
     public init() {}
 
     /// What is wrong with it, and how to mend that; nil if nothing is.
@@ -76,6 +82,6 @@ public struct ControlConfiguration: Hashable, Codable, Sendable {
         if limits.contains(where: { $0 <= .zero }) { return "a limit of time is not positive" }
         let spans = [defaultTimeout, ticketGrace, stallTolerance, quarantine, steadyTime]
         if spans.contains(where: { $0 < .zero }) { return "a span of time is negative" }
-        return nil
+        return demand?.problem
     }
 }

@@ -65,8 +65,14 @@ public struct PlanInstallation: Hashable, Codable, Sendable {
     public var thresholds: [Int]
     /// What each server is to hold; nil for a spare. Indexed by `ServerIndex`.
     public var checksums: [RangeChecksum?]
+    /// `λ` that the plan was made for, 1/s; nil when demand is not to be watched.
+    public var arrivalRate: Double?
 
-    public init(number: Int, chains: [Chain], thresholds: [Int]? = nil, checksums: [RangeChecksum?]) {
+    public init(
+        number: Int, chains: [Chain], thresholds: [Int]? = nil, checksums: [RangeChecksum?],
+        arrivalRate: Double? = nil
+    ) {
+        self.arrivalRate = arrivalRate
         self.number = number
         self.chains = chains
         self.thresholds = thresholds ?? Array(repeating: 1, count: chains.count)
@@ -132,6 +138,8 @@ extension ControlPlane {
         case planInstalled(PlanInstallation)
         /// The recomposition asked for under this plan number found no plan.
         case recompositionFailed(plan: Int)
+        /// The plan in force will do for the rate that `reconsider` asked about.
+        case planKept(plan: Int, arrivalRate: Double)
 
         case jobArrived(JobArrival)
         /// A job accepted before the service was restarted, after `attempts` starts. In order of arrival, before any
@@ -183,6 +191,9 @@ extension ControlPlane {
         case restart(ServerIndex, Incarnation)
         /// Compose a plan of this number without these servers, spares included, and install it.
         case recompose(excluding: [ServerIndex], plan: Int)
+        /// Jobs arrive at another rate than the plan in force was made for: find out whether another one, without these
+        /// servers, is worth the move. Install it under this number, or say that the present one is kept.
+        case reconsider(arrivalRate: Double, excluding: [ServerIndex], plan: Int)
         /// Every server of the rollout was restarted, but for these.
         case rolloutEnded(skipped: [ServerIndex])
         /// No job is left and none will be accepted. Sent once.

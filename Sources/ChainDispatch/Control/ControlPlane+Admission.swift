@@ -13,6 +13,8 @@ extension ControlPlane {
             return
         }
         tickets.expire(at: now)
+        let isSecondTry = demand != nil && tickets.count > 0 && tickets.first(of: arrival.holder) != nil
+        defer { if !isSecondTry { noteDemand(into: &actions) } }
         if let refusal = refusal(of: arrival) {
             dispatcher.lastArrival = arrival.job
             actions.append(.refuse(arrival.job, refusal))

@@ -5,11 +5,12 @@ extension ControlPlane {
     /// Puts a plan in force. Chains that it keeps run on; servers whose blocks change load anew; jobs of all other
     /// chains go back to the head of the queue.
     mutating func install(_ installation: PlanInstallation, into actions: inout [Action]) {
-        guard installation.number > plan.number else { return }
         // While a later one is being made, this one already lacks a server.
-        if let recomposition, installation.number < recomposition.plan { return }
+        guard accepts(plan: installation.number) else { return }
         precondition(installation.checksums.count == servers.count, "There must be one checksum per server.")
         recomposition = nil
+        reconsideration = nil
+        demand?.restart(plannedRate: installation.arrivalRate, at: now)
         highestPlan = max(highestPlan, installation.number)
         let changed = servers.indices.filter { plan.checksums[$0] != installation.checksums[$0] }
         let successors = plan.chains.map { old in

@@ -25,6 +25,9 @@ public struct ControlPlane: Sendable {
     var tickets: TicketQueue
     var rollout: Rollout?
     var recomposition: Recomposition?
+    /// A plan for another demand that was asked for.
+    var reconsideration: Recomposition?
+    var demand: DemandWatch?
     /// Whether a server may be at rest.
     var someoneLeaves = false
     /// The highest plan number asked for or installed.
@@ -77,6 +80,7 @@ public struct ControlPlane: Sendable {
         servers = Array(
             repeating: ServerHealth(delay: configuration.firstReconnect), count: serverCount)
         tickets = TicketQueue(grace: configuration.ticketGrace)
+        demand = configuration.demand.map(DemandWatch.init(bounds:))
     }
 
     /// Takes one event, and appends what is to be done to `actions`, in order; then does what was due by `time`.
@@ -91,6 +95,7 @@ public struct ControlPlane: Sendable {
         case .tick: break
         case .planInstalled(let installation): install(installation, into: &actions)
         case .recompositionFailed(let number): endRecomposition(number)
+        case .planKept(let number, let rate): keepPlan(number, arrivalRate: rate)
         case .jobArrived(let arrival): arrive(arrival, into: &actions)
         case .jobRestored(let job, let client, let deadline, let attempts):
             restore(job, of: client, deadline: deadline, attempts: attempts, into: &actions)

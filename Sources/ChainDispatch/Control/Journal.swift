@@ -127,6 +127,10 @@ extension ControlPlane.Action {
             append(12, skipped.count)
             for server in skipped { append(server.rawValue) }
         case .drained: append(13)
+        case .reconsider(let rate, let excluded, let plan):
+            append(14, plan, excluded.count)
+            for server in excluded { append(server.rawValue) }
+            digest.append(rate.bitPattern)
         }
     }
 }

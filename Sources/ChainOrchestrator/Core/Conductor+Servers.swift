@@ -35,7 +35,8 @@ extension Conductor {
         return PlanInstallation(
             number: number, chains: plan.chains.map(PlanInstallation.Chain.init),
             thresholds: thresholds.count == plan.chains.count ? thresholds : nil,
-            checksums: assignments.map { $0.map { RangeChecksum($0.manifest.checksum) } })
+            checksums: assignments.map { $0.map { RangeChecksum($0.manifest.checksum) } },
+            arrivalRate: configuration.replanning == nil ? nil : plan.demand.arrivalRate)
     }
 
     func link(_ server: ServerIndex, _ incarnation: Incarnation) -> NodeLink? {
@@ -231,12 +232,17 @@ extension Conductor {
             post(.recompositionFailed(plan: number))
             return
         }
-        let new = installation(of: made.0, made.1, number: number)
-        guard new.number > control.plan.number else { return }
-        // In force before its actions are carried out, which speak of its chains.
-        (plan, assignments) = made
-        post(.planInstalled(new))
+        guard control.accepts(plan: number) else { return }
+        putInForce(made.0, made.1, number: number)
+        advice = nil
         logger.notice("a new plan is in force", metadata: ["plan": "\(number)"])
+    }
+
+    /// - Precondition: the control plane accepts a plan of this number.
+    func putInForce(_ new: Plan, _ given: [LoadAssignment?], number: Int) {
+        // In force before its actions are carried out, which speak of its chains.
+        (plan, assignments) = (new, given)
+        post(.planInstalled(installation(of: new, given, number: number)))
     }
 }
 

@@ -24,6 +24,8 @@ actor Conductor {
     var assignments: [LoadAssignment?]
     var servers: [ServerShell]
     var rollout: RolloutShell?
+    /// What was found when demand last changed, for people; `nil` before and after any other plan.
+    var advice: String?
 
     private var jobs: [JobID: JobRecord] = [:]
     /// The latest job of each request identifier. A client may use one again once its stream has ended, while the job
@@ -190,6 +192,8 @@ actor Conductor {
         case .disconnect(let server, let incarnation): disconnect(server, incarnation)
         case .restart(let server, let incarnation): restart(server, incarnation)
         case .recompose(let excluded, let number): recompose(excluding: excluded, number: number)
+        case .reconsider(let rate, let excluded, let number):
+            reconsider(arrivalRate: rate, excluding: excluded, number: number)
         case .rolloutEnded(let skipped): endRollout(skipped: skipped)
         case .drained:
             isDrained = true
@@ -355,7 +359,7 @@ actor Conductor {
         }
     }
 
-    func planInForce() -> Plan { plan }
+    func planInForce() -> (plan: Plan, number: Int, advice: String?) { (plan, control.plan.number, advice) }
 
     // MARK: - Stopping
 

@@ -91,7 +91,7 @@ extension Orchestrator {
             chosen.append(ServerIndex(index))
         }
         if names.isEmpty {
-            let plan = await conductor.planInForce()
+            let plan = await conductor.planInForce().plan
             chosen = known.indices.map { ServerIndex($0) }.filter { plan.placement[$0] != nil }
         }
         let skipped = await conductor.restart(chosen)

@@ -212,7 +212,7 @@ package final class Orchestrator: GenerationService {
 
     private func status(askingServers: Bool) async -> PoolStatus {
         let records = await conductor.serverShells()
-        let plan = await conductor.planInForce()
+        let plan = await conductor.planInForce().plan
         let cluster = configuration.cluster
         var servers: [PoolStatus.Server] = []
         for (index, record) in records.enumerated() {

@@ -1,6 +1,7 @@
 import ChainDispatch
 import ChainEngine
 import ChainModel
+import ChainPlanning
 import ChainSecurity
 
 /// What an orchestrator serves: a plan over a cluster, and the bounds it keeps. Every bound has a name and a default.
@@ -21,6 +22,12 @@ package struct OrchestratorConfiguration: Sendable {
     package var control = ControlConfiguration()
     /// Makes a plan without servers that are gone for good; `nil` when none is possible. Called on any thread.
     package var recomposition: (@Sendable (_ present: Plan, _ lost: [ServerIndex]) -> Plan?)?
+    /// Finds out whether another plan is worth the move at the rate that is observed, without servers that are gone for
+    /// good; `nil` when the plan stays whatever the demand. Called on any thread.
+    package var replanning:
+        (@Sendable (_ present: Plan, _ arrivalRate: Double, _ lost: [ServerIndex]) -> Replanning?)?
+    /// Whether a move that is worth it is made, or only told.
+    package var movesByItself = false
     /// How orchestrator and block servers make sure of each other.
     package var protection = LinkProtection.none
     /// A single step may take this long.

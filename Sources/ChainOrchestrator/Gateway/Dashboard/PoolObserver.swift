@@ -157,6 +157,7 @@ actor PoolObserver {
         if let old = before?.outlook?.planNumber, let new = outlook?.planNumber, old != new {
             note(.notice, "plan \(new) is in service")
         }
+        if let advice = outlook?.advice, advice != before?.outlook?.advice { note(.notice, advice) }
         if before?.readiness != readiness {
             switch readiness {
             case "ready": note(.good, "the service is ready")

@@ -19,6 +19,8 @@ package struct PoolOutlook: Hashable, Sendable, Codable {
     package var waitProbability: Double?
     /// Mean time of a job on each chain, in the order of the status: `T_k`, seconds.
     package var serviceTimes: [Double]
+    /// What was found when demand last left the plan's: whether another plan would be worth the move; `nil` when nothing.
+    package var advice: String?
 
     private enum CodingKeys: String, CodingKey {
         case planNumber = "plan_number"
@@ -31,6 +33,7 @@ package struct PoolOutlook: Hashable, Sendable, Codable {
         case exactWait = "exact_wait"
         case waitProbability = "wait_probability"
         case serviceTimes = "service_times"
+        case advice
     }
 }
 
