@@ -121,7 +121,10 @@ struct WorkloadText {
     }
 
     private mutating func read(_ file: String) throws -> RequestTrace {
-        let trace = try RequestTrace.parse(try CommandFailure.read(file), file: file)
+        let trace =
+            JournalTrace.isDatabase(file)
+            ? try JournalTrace.read(file)
+            : try RequestTrace.parse(try CommandFailure.read(file), file: file)
         self.trace = trace
         return trace
     }
