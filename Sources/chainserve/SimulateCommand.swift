@@ -11,10 +11,12 @@ struct SimulateCommand: AsyncParsableCommand {
         commandName: "simulate", abstract: "Simulate a pool with the dispatcher that serves.",
         discussion: """
             Arrivals: poisson, gamma:SHAPE (as in vllm bench serve: 1 is Poisson, less is burstier), azure (gaps like
-            the Azure trace's), mmpp:RATE@SECONDS,RATE@SECONDS, onoff:ON,OFF, diurnal:FILE, trace:FILE,
-            closed:USERS[@THINK]. Sizes: exponential, deterministic, lognormal:CV, gamma:CV, hyperexponential:CV,
-            tokens[:FILE], azure. Policies: jffc, jffc-wait, jsq, jiq, sed, sa-jsq, random, power-of-two,
-            round-robin; several separated by commas meet identical arrivals; all is all of them.
+            the Azure trace's), mmpp:RATE@SECONDS,RATE@SECONDS, onoff:ON,OFF, diurnal:FILE, closed:USERS[@THINK],
+            trace:FILE (Azure CSV, Mooncake JSON lines, or the journal of a service). Sizes: exponential,
+            deterministic, lognormal:CV, gamma:CV, hyperexponential:CV, tokens[:FILE], azure. Policies: jffc,
+            jffc-wait, jsq, jiq, sed, sa-jsq, random, power-of-two, round-robin; all is all of these. Systems that
+            route per request: petals, petals-sum, petals-backoff, petals-client, petals-shared-client, petals-asap,
+            bprr, bprr-asap, bprr-as-coded. Several, separated by commas, meet identical arrivals and sizes.
             """)
 
     @Argument(help: "The cluster file, or a plan (JSON) with --cluster.")
@@ -77,20 +79,20 @@ struct SimulateCommand: AsyncParsableCommand {
 
     func run() async throws {
         if validate {
-            CommandFailure.say(ValidationTable.text(jobs: jobs ?? 1_000_000, seed: seed), toError: false)
+            try CommandFailure.invalidInput { try checkNumbers() }
+            CommandFailure.say(
+                await ValidationTable.text(jobs: jobs ?? 1_000_000, seed: seed), toError: false)
             return
         }
         let setting = try await CommandFailure.invalidInputAsync { try await prepare() }
         var results: [SimulationOutcome] = []
-        for policy in setting.policies {
-            var simulation = setting.simulation
-            simulation.policy = policy
-            simulation.savesRequests = saveDetailed != nil
+        for contender in setting.contenders {
             let start = ProcessorTime.seconds()
-            let result = await simulation.replicated(replications)
+            let (result, system) = await setting.run(
+                contender, replications: replications, savesRequests: saveDetailed != nil)
             results.append(
                 SimulationOutcome(
-                    result: result, prediction: setting.prediction(of: policy),
+                    result: result, system: system, prediction: setting.prediction(of: contender),
                     cpuSeconds: ProcessorTime.seconds() - start))
         }
         let report = SimulationReport(setting: setting, outcomes: results)
@@ -164,9 +166,12 @@ struct SimulateCommand: AsyncParsableCommand {
             }
         }
         let simulation = simulate(plan)
+        let contenders = try contenders(simulation, plan) { name in
+            try RoutedPool(clusterFile, cluster, sizes, split: tokenSplit, policy: name)
+        }
         return SimulationSetting(
-            plan: plan, cluster: pool, simulation: simulation,
-            policies: try policies(simulation, plan), arrivalsText: self.arrivals, sizesText: self.sizes)
+            plan: plan, cluster: pool, simulation: simulation, contenders: contenders,
+            arrivalsText: self.arrivals, sizesText: self.sizes)
     }
 
     private func checkNumbers() throws {
@@ -205,23 +210,43 @@ struct SimulateCommand: AsyncParsableCommand {
         return RunLength(jobs: jobs ?? 100_000, warmUp: warmUp, precision: precisionValue)
     }
 
-    private func policies(_ simulation: Simulation, _ plan: Plan) throws -> [SimulatedPolicy] {
+    private func contenders(
+        _ simulation: Simulation, _ plan: Plan, routedPool: (_ policy: String) throws -> RoutedPool
+    ) throws -> [Contender] {
         let names =
             policy == "all"
             ? ["jffc", "jffc-wait"] + DedicatedPolicyName.all : policy.split(separator: ",").map(String.init)
         guard !names.isEmpty else { throw InvalidWorkload("--policy: name a policy") }
         return try names.map { name in
             switch name {
-            case "jffc": return .jffc
-            case "jffc-wait": return .jffcWait(thresholds: try thresholds(simulation, plan))
+            case "jffc": return .chains(.jffc)
+            case "jffc-wait": return .chains(.jffcWait(thresholds: try thresholds(simulation, plan)))
             default:
-                guard let policy = DedicatedPolicyName.policy(name) else {
-                    let known = (["jffc", "jffc-wait"] + DedicatedPolicyName.all).joined(separator: ", ")
-                    throw InvalidWorkload("--policy \(name): it is not one of \(known)")
+                if let policy = DedicatedPolicyName.policy(name) { return .chains(.dedicated(policy)) }
+                guard let policy = RoutedPolicy(rawValue: name) else {
+                    let known =
+                        ["jffc", "jffc-wait"] + DedicatedPolicyName.all
+                        + RoutedPolicy.allCases.map(\.rawValue)
+                    throw InvalidWorkload(
+                        "--policy \(name): it is not one of \(known.joined(separator: ", "))")
                 }
-                return .dedicated(policy)
+                try checkRouted(name, simulation)
+                return .routed(policy, try policy.system(try routedPool(name), seed: seed))
             }
         }
+    }
+
+    /// What a system that routes per request cannot be simulated with.
+    private func checkRouted(_ name: String, _ simulation: Simulation) throws {
+        var option: String?
+        if faults != nil { option = "--faults" }
+        if precision != nil { option = "--precision" }
+        if queueLimit != nil { option = "--queue-limit" }
+        if case .closedLoop = simulation.arrivals { option = "--arrivals closed" }
+        guard let option else { return }
+        throw InvalidWorkload(
+            "--policy \(name): it routes a request once, as it comes, to servers that stay; leave \(option) out"
+        )
     }
 
     /// Those of the plan, or chosen for the rate of the arrivals.
