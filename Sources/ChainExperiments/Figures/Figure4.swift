@@ -166,7 +166,7 @@ struct Figure4: Experiment {
                 mark: .curves, horizontal: ChartAxis("c", "required capacity c (jobs)", fromZero: false),
                 vertical: ChartAxis(
                     "seconds",
-                    "mean response, or c·K(c)/λ (s, "
+                    "response or c·K(c)/λ (s, "
                         + "logarithmic)", scale: .logarithmic),
                 series: ("value", "value"),
                 rows: data
