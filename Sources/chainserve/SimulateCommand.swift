@@ -39,31 +39,34 @@ struct SimulateCommand: AsyncParsableCommand {
     @Option(name: .long, help: "How large jobs are.")
     var sizes = "exponential"
 
-    @Option(name: .long, help: "Jobs to count (default 100,000; a trace: all of it).")
+    @Option(
+        name: .long, parsing: .unconditional, help: "Jobs to count (default 100,000; a trace: all of it).")
     var jobs: Int?
 
     @Option(name: .long, help: "Go on until the mean response is this certain (95 %), such as 1%.")
     var precision: String?
 
     @Option(
-        name: [.customLong("warm-up"), .customLong("warmup")],
+        name: [.customLong("warm-up"), .customLong("warmup")], parsing: .unconditional,
         help: "Jobs before the first counted one (default a tenth; a trace: none).")
     var warmUp: Int?
 
-    @Option(name: .long, help: "Seed of all random numbers.")
+    @Option(name: .long, parsing: .unconditional, help: "Seed of all random numbers.")
     var seed: UInt64 = 1
 
-    @Option(name: .long, help: "Independent runs, on all cores.")
+    @Option(name: .long, parsing: .unconditional, help: "Independent runs, on all cores.")
     var replications = 1
 
     @Option(
         name: .long, help: "Servers fail: UP,DOWN (mean seconds), or down:SERVER@SECONDS,up:SERVER@SECONDS.")
     var faults: String?
 
-    @Option(name: .long, help: "Jobs that may wait (default: no limit).")
+    @Option(name: .long, parsing: .unconditional, help: "Jobs that may wait (default: no limit).")
     var queueLimit: Int?
 
-    @Option(name: .long, help: "Time of an answer's token over that of a prompt's, for sizes in tokens.")
+    @Option(
+        name: .long, parsing: .unconditional,
+        help: "Time of an answer's token over that of a prompt's, for sizes in tokens.")
     var decodeWeight = 31.0
 
     @Flag(name: .long, help: "Print the result as JSON; the text for people goes to standard error.")
@@ -131,14 +134,22 @@ struct SimulateCommand: AsyncParsableCommand {
         if let target = planning.loadTarget { pool.demand.loadTarget = try DemandText.loadTarget(target) }
 
         var workload = WorkloadText(rate: rate, planRate: pool.demand.arrivalRate)
-        let arrivals = try workload.arrivals(arrivals)
-        let sizes = try workload.sizes(sizes)
+        let arrivals = try InvalidWorkload.naming("--arrivals \(self.arrivals)") {
+            try workload.arrivals(self.arrivals)
+        }
+        let sizes = try InvalidWorkload.naming("--sizes \(self.sizes)") {
+            try workload.sizes(self.sizes)
+        }
         let means = sizes.meanTokens
         var split = TokenSplit(
             meanInput: clusterFile.demand.meanInputTokens ?? means?.input ?? 0,
             meanOutput: clusterFile.demand.meanOutputTokens ?? means?.output ?? 1)
         split.decodeWeight = decodeWeight
-        let faults = try self.faults.map { try WorkloadText.faults($0, servers: pool.servers.map(\.name)) }
+        let faults = try self.faults.map { text in
+            try InvalidWorkload.naming("--faults \(text)") {
+                try WorkloadText.faults(text, servers: pool.servers.map(\.name))
+            }
+        }
         let length = try runLength(arrivals)
         let seed = seed
         let queueLimit = queueLimit ?? Simulation.unlimitedQueue
@@ -255,7 +266,7 @@ struct SimulateCommand: AsyncParsableCommand {
         let chains = ParallelChains(plan.chains)
         let rate = simulation.arrivals.meanRate ?? plan.demand.arrivalRate
         guard let jffc = ExactAnalysis(chains, arrivalRate: rate) else {
-            throw InvalidWorkload("jffc-wait: there is no steady state at \(rate) jobs per second")
+            throw InvalidWorkload("--policy jffc-wait: there is no steady state at \(rate) jobs per second")
         }
         return WaitThresholds.choose(chains, arrivalRate: rate, jffc: jffc).thresholds
     }
