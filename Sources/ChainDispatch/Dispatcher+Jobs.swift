@@ -9,7 +9,10 @@ extension Dispatcher {
             return
         }
         lastArrival = job
-        if let refusal = refusalOfArrival {
+        // The rule is asked only where it can refuse: a question copies the whole dispatcher, which is large.
+        if phase != .serving || recoverableCount == 0 || newcomerCount >= configuration.queueLimit,
+            let refusal = refusalOfArrival
+        {
             actions.append(.refuse(job, refusal))
             return
         }
@@ -39,6 +42,7 @@ extension Dispatcher {
     /// wait for it.
     ///
     /// Thresholds do not decrease, so when the fastest free chain's is not met, no slower one's is.
+    @inline(__always)
     func chainForHead(waiting: Int) -> Int? {
         guard let chain = open.first else { return nil }
         return waiting >= thresholds[chain] || chain == fastestAvailable ? chain : nil
@@ -47,8 +51,8 @@ extension Dispatcher {
     /// Starts jobs from the head of the queue as long as the rule gives them a chain.
     mutating func startWaiting(at now: Instant, into actions: inout [Action]) {
         while !queue.isEmpty, let chain = chainForHead(waiting: queue.count) {
-            let slot = queue.first
-            leaveQueue(slot)
+            let slot = jobs.removeFirst(from: &queue)
+            if jobs[slot].attempts == 0 { newcomerCount -= 1 }
             start(slot, on: chain, at: now, into: &actions)
         }
     }
@@ -65,7 +69,7 @@ extension Dispatcher {
     mutating func complete(_ job: JobID, attempt: Int, at now: Instant, into actions: inout [Action]) {
         let slot = current(job, attempt: attempt)
         if slot == .none { return }
-        leaveChain(slot)
+        freePlace(on: Int(jobs[slot].chain))
         jobs.remove(slot)
         startWaiting(at: now, into: &actions)
     }
@@ -105,6 +109,7 @@ extension Dispatcher {
     }
 
     /// The job's slot if it runs its attempt of that number; none for anything stale.
+    @inline(__always)
     private func current(_ job: JobID, attempt: Int) -> JobSlot {
         let slot = jobs.find(job)
         if slot == .none { return .none }
@@ -122,9 +127,14 @@ extension Dispatcher {
     mutating func leaveChain(_ slot: JobSlot) {
         let chain = Int(jobs[slot].chain)
         jobs.records[slot.index].chain = JobRecord.waits
-        let wasFull = !occupancy[chain].hasFreeSlot
-        occupancy[chain].running -= 1
-        if wasFull && occupancy[chain].isAvailable { open.insert(chain) }
+        freePlace(on: chain)
+    }
+
+    /// One job fewer runs on the chain; if it was full, it can take another.
+    private mutating func freePlace(on chain: Int) {
+        let before = occupancy[chain]
+        occupancy[chain].running = before.running &- 1
+        if !before.hasFreeSlot && before.isAvailable { open.insert(chain) }
     }
 
     /// Puts a job that ran back on the queue, in order of arrival: behind older jobs that also wait for a

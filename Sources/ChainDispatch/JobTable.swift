@@ -34,92 +34,100 @@ struct JobRecord: Sendable {
 
     static let waits: Int32 = -1
     static let isFree: Int32 = -2
+
+    // Each of these is one access to the array of records, which asks once whether it is shared.
+
+    @inline(__always)
+    fileprivate mutating func link(_ previous: JobSlot, _ next: JobSlot) {
+        self.previous = previous
+        self.next = next
+    }
+
+    @inline(__always)
+    fileprivate mutating func setFree(_ next: JobSlot) {
+        chain = Self.isFree
+        self.next = next
+    }
+
+    /// - Returns: the job and the attempt's number.
+    @inline(__always)
+    fileprivate mutating func start(on chain: Int, at now: Instant) -> (id: JobID, attempt: Int) {
+        attempts &+= 1
+        self.chain = Int32(truncatingIfNeeded: chain)
+        since = now
+        return (id, Int(attempts))
+    }
 }
 
-/// Records of jobs, found by number in O(1) expected time, at fixed slots, so that lists can run through
-/// them.
+/// Records of jobs, found by number in O(1), at fixed slots, so that lists can run through them.
 ///
-/// Open addressing with linear probing and deletion by shifting back, at most half full, in Fibonacci
-/// hashing (Knuth, TAOCP vol. 3, 6.4): the same in every process, and nearly free of collisions for
-/// consecutive numbers. Memory grows to the most jobs held at once and then stays.
+/// Jobs are numbered in order, so a job's place is that of its number's lowest bits: nothing is hashed, and
+/// consecutive numbers never meet. A job that finds its place taken by one older by a multiple of the places'
+/// count is kept in a hash table instead, so numbers may also be far apart, and one job that never ends costs
+/// no memory. Places are at least twice the jobs; memory grows to the most jobs held at once and then stays.
 struct JobTable: Sendable {
     /// Records, in use or free.
     var records: [JobRecord] = []
     private(set) var count = 0
     private var firstFree = JobSlot.none
-    /// Hash index: a slot, or none. Its count is a power of two.
-    private var index: [JobSlot]
-    /// 64 less the binary logarithm of the index's count.
-    private var shift: UInt64
+    /// The slot of the job at each place, or none. Its count is a power of two.
+    private var places: [JobSlot]
+    /// Slots of the jobs whose place another has; by number.
+    private var displaced = KeyTable()
 
-    init() {
-        index = Array(repeating: .none, count: 16)
-        shift = 64 - 4
+    init() { places = Array(repeating: .none, count: 16) }
+
+    subscript(slot: JobSlot) -> JobRecord {
+        @inline(__always) get { records[slot.index] }
     }
 
-    subscript(slot: JobSlot) -> JobRecord { records[slot.index] }
+    @inline(__always)
+    private func place(of id: JobID) -> Int { Int(truncatingIfNeeded: id.rawValue) & (places.count &- 1) }
 
-    private func home(of id: JobID) -> Int { Int((id.rawValue &* 0x9E37_79B9_7F4A_7C15) >> shift) }
-
-    /// The job's slot, or none. O(1) expected.
+    /// The job's slot, or none. O(1); expected, if its place was taken.
+    @inline(__always)
     func find(_ id: JobID) -> JobSlot {
-        var position = home(of: id)
-        while index[position] != .none {
-            if records[index[position].index].id == id { return index[position] }
-            position = (position + 1) & (index.count - 1)
-        }
-        return .none
+        let slot = places[place(of: id)]
+        if slot != .none, records[slot.index].id == id { return slot }
+        return displaced.count == 0 ? .none : findDisplaced(id)
     }
 
-    /// Adds a job that is not in the table. O(1) amortised and expected.
+    private func findDisplaced(_ id: JobID) -> JobSlot {
+        displaced[id.rawValue].map { JobSlot(rawValue: Int32(truncatingIfNeeded: $0)) } ?? .none
+    }
+
+    /// Adds a job that is not in the table. O(1) amortised; expected, if its place is taken.
     mutating func insert(_ id: JobID, at now: Instant) -> JobSlot {
-        if (count + 1) * 2 > index.count { grow() }
+        if (count &+ 1) &* 2 > places.count { grow() }
         let record = JobRecord(id: id, since: now)
-        let slot: JobSlot
-        if firstFree == .none {
-            slot = JobSlot(rawValue: Int32(records.count))
+        let slot = firstFree
+        count &+= 1
+        if slot == .none {
+            let added = JobSlot(rawValue: Int32(records.count))
             records.append(record)
-        } else {
-            slot = firstFree
-            firstFree = records[slot.index].next
-            records[slot.index] = record
+            enter(added, id)
+            return added
         }
-        enter(slot)
-        count += 1
+        firstFree = records[slot.index].next
+        records[slot.index] = record
+        enter(slot, id)
         return slot
     }
 
-    /// Removes a job that is on no list. O(1) expected.
+    /// Removes a job that is on no list. O(1); expected, if its place was taken.
     mutating func remove(_ slot: JobSlot) {
-        let mask = index.count - 1
-        var hole = home(of: records[slot.index].id)
-        while index[hole] != slot { hole = (hole + 1) & mask }
-        var position = (hole + 1) & mask
-        while index[position] != .none {
-            // An entry may move back into the hole unless its home lies after the hole, going round.
-            let distance = (position - home(of: records[index[position].index].id)) & mask
-            if distance >= (position - hole) & mask {
-                index[hole] = index[position]
-                hole = position
-            }
-            position = (position + 1) & mask
-        }
-        index[hole] = .none
-        records[slot.index].chain = JobRecord.isFree
-        records[slot.index].next = firstFree
+        let id = records[slot.index].id
+        let place = place(of: id)
+        if places[place] == slot { places[place] = .none } else { displaced[id.rawValue] = nil }
+        records[slot.index].setFree(firstFree)
         firstFree = slot
-        count -= 1
+        count &-= 1
     }
 
     /// Makes a job that is on no list run its next attempt. O(1).
     /// - Returns: the job and the attempt's number.
     mutating func start(_ slot: JobSlot, on chain: Int, at now: Instant) -> (id: JobID, attempt: Int) {
-        var record = records[slot.index]
-        record.attempts += 1
-        record.chain = Int32(truncatingIfNeeded: chain)
-        record.since = now
-        records[slot.index] = record
-        return (record.id, Int(record.attempts))
+        records[slot.index].start(on: chain, at: now)
     }
 
     /// Slots of the running jobs whose chain satisfies `condition`, in order of arrival.
@@ -133,17 +141,20 @@ struct JobTable: Sendable {
             .map { JobSlot(rawValue: Int32($0)) }
     }
 
-    private mutating func enter(_ slot: JobSlot) {
-        var position = home(of: records[slot.index].id)
-        while index[position] != .none { position = (position + 1) & (index.count - 1) }
-        index[position] = slot
+    /// Puts a slot at its job's place, or among the displaced.
+    @inline(__always)
+    private mutating func enter(_ slot: JobSlot, _ id: JobID) {
+        let place = place(of: id)
+        if places[place] == .none { places[place] = slot } else { displaced[id.rawValue] = slot.index }
     }
 
+    /// Twice the places; all jobs are entered anew.
     private mutating func grow() {
-        let old = index
-        index = Array(repeating: .none, count: old.count * 2)
-        shift -= 1
-        for slot in old where slot != .none { enter(slot) }
+        places = Array(repeating: .none, count: places.count * 2)
+        displaced = KeyTable()
+        for index in records.indices where records[index].chain != JobRecord.isFree {
+            enter(JobSlot(rawValue: Int32(index)), records[index].id)
+        }
     }
 }
 
@@ -155,8 +166,7 @@ extension JobTable {
     /// Puts a job that is on no list before `successor`, a member of `list`, or at the end for none.
     mutating func insert(_ slot: JobSlot, before successor: JobSlot, in list: inout JobList) {
         let predecessor = successor == .none ? list.last : records[successor.index].previous
-        records[slot.index].previous = predecessor
-        records[slot.index].next = successor
+        records[slot.index].link(predecessor, successor)
         if predecessor == .none { list.first = slot } else { records[predecessor.index].next = slot }
         if successor == .none { list.last = slot } else { records[successor.index].previous = slot }
         list.count += 1
@@ -175,9 +185,19 @@ extension JobTable {
         } else {
             records[record.next.index].previous = record.previous
         }
-        records[slot.index].previous = .none
-        records[slot.index].next = .none
+        records[slot.index].link(.none, .none)
         list.count -= 1
+    }
+
+    /// Takes the first member out of `list`, which has one; its record stays.
+    mutating func removeFirst(from list: inout JobList) -> JobSlot {
+        let slot = list.first
+        let next = records[slot.index].next
+        records[slot.index].next = .none
+        list.first = next
+        if next == .none { list.last = .none } else { records[next.index].previous = .none }
+        list.count -= 1
+        return slot
     }
 
     /// The members' slots, first to last. O(n), allocates.

@@ -53,6 +53,12 @@ package enum ArrivalProcess: Hashable, Sendable {
         }
     }
 
+    /// Whether the arrivals end.
+    package var isTrace: Bool {
+        if case .times = self { return true }
+        return false
+    }
+
     /// Mean arrivals per second in the long run; `nil` for a closed loop, whose rate depends on the pool, and
     /// for a trace of fewer than two jobs.
     package var meanRate: Double? {

@@ -16,6 +16,31 @@ extension SimulatedSystem {
         }
     }
 
+    /// Share of each server's cache slots that jobs held, by interval of a timeline; 0 for a server without any.
+    package func cacheUse(over timeline: OccupancyTimeline) -> [[Double]] {
+        var use = Array(repeating: Array(repeating: 0.0, count: timeline.count), count: serverCount)
+        for (number, chain) in chains.enumerated() {
+            for (server, blocks) in zip(chain.servers, chain.blocks) where cacheSlots[server.rawValue] > 0 {
+                let share = Double(blocks) / Double(cacheSlots[server.rawValue])
+                for interval in 0..<timeline.count {
+                    use[server.rawValue][interval] += timeline.running(on: number, in: interval) * share
+                }
+            }
+        }
+        return use
+    }
+
+    /// Share of all servers' cache slots that jobs held, by interval of a timeline.
+    package func poolCacheUse(over timeline: OccupancyTimeline) -> [Double] {
+        let total = Double(cacheSlots.reduce(0, +))
+        guard total > 0 else { return Array(repeating: 0, count: timeline.count) }
+        return (0..<timeline.count).map { interval in
+            chains.indices.reduce(0) {
+                $0 + timeline.running(on: $1, in: interval) * Double(chains[$1].blocks.reduce(0, +)) / total
+            }
+        }
+    }
+
     /// Total service rate for a law of sizes, jobs per second: `ν`, or with token times what they make of the
     /// mean request.
     package func totalRate(for sizes: JobSizes) -> Double {
@@ -36,8 +61,7 @@ extension Simulation {
 
     /// Why there can be no steady state, if so. A trace ends: it has means whatever its load.
     var overload: String? {
-        if case .times = arrivals { return nil }
-        guard let load, load >= 1 else { return nil }
+        guard !arrivals.isTrace, let load, load >= 1 else { return nil }
         let rounded = (load * 1000).rounded() / 1000
         return "the load is \(rounded): jobs arrive faster than the chains can serve them"
     }

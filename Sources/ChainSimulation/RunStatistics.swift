@@ -40,24 +40,13 @@ struct RunStatistics: ~Copyable {
     private var requests: [RequestRecord] = []
     private var precisionMet: Bool?
 
-    struct ChainTally: BitwiseCopyable {
-        /// Jobs that run now.
-        var running = 0
-        /// Time that slots were taken in the window by jobs that left, nanoseconds.
-        var busy = 0.0
-        /// Counted jobs that ended.
-        var ended = 0
-    }
-
     private var chains: OwnedBuffer<ChainTally>
-    private var totalRunning = 0
 
-    /// Integrals of the numbers of jobs over time, and sums of times in the system, modulo 2⁶⁴ nanoseconds.
+    /// Integral of the number of jobs over time, and the sum of times in the system, modulo 2⁶⁴ nanoseconds.
     private var jobTime: UInt64 = 0
-    private var runningTime: UInt64 = 0
     private var sojourns: UInt64 = 0
-    /// The integrals when they were last added up.
-    private var addedUp = (jobTime: UInt64(0), runningTime: UInt64(0))
+    /// The integral when it was last added up.
+    private var addedUp: UInt64 = 0
     private var timeline: OccupancyTimeline
     /// Integral of the number of jobs over the current interval, as far as it was added up.
     private var areaInInterval = 0.0
@@ -88,7 +77,7 @@ struct RunStatistics: ~Copyable {
         let chains = simulation.system.chains
         self.chains = OwnedBuffer(repeating: ChainTally(), count: chains.count)
         let shortest = chains.first?.serviceTime ?? 1
-        timeline = OccupancyTimeline(length: max(1, Int64(shortest * 1e9)))
+        timeline = OccupancyTimeline(length: max(1, Int64(shortest * 1e9)), chainCount: chains.count)
     }
 
     /// Jobs that run on a chain.
@@ -103,7 +92,7 @@ struct RunStatistics: ~Copyable {
         while time >= timeline.intervalEnd {
             integrate(inSystem, timeline.intervalEnd &- since)
             since = timeline.intervalEnd
-            addUp(closesInterval: true)
+            closeInterval()
         }
         integrate(inSystem, time &- since)
     }
@@ -111,31 +100,41 @@ struct RunStatistics: ~Copyable {
     @inline(__always)
     private mutating func integrate(_ inSystem: Int, _ span: Int64) {
         jobTime &+= UInt64(bitPattern: Int64(inSystem) &* span)
-        runningTime &+= UInt64(bitPattern: Int64(totalRunning) &* span)
     }
 
-    /// Adds the integrals' growth to the window, and at the end of an interval to the timeline.
-    private mutating func addUp(closesInterval: Bool) {
-        let jobArea = Double(jobTime &- addedUp.jobTime)
+    /// Adds the integrals' growth until `time` to the window and to the timeline's interval.
+    private mutating func addUp(until time: Int64) {
+        let jobArea = Double(jobTime &- addedUp)
+        addedUp = jobTime
         window.jobTime += jobArea
-        addedUp.jobTime = jobTime
-        guard closesInterval else { return }
-        let runningArea = Double(runningTime &- addedUp.runningTime)
-        let allArea = jobArea + areaInInterval
-        timeline.closeInterval(runningArea: runningArea, waitingArea: max(0, allArea - runningArea))
-        addedUp.runningTime = runningTime
+        areaInInterval += jobArea
+        for chain in 0..<chains.count {
+            var tally = chains[chain]
+            let integral = UInt64(bitPattern: Int64(tally.running) &* time) &+ tally.balance
+            let area = Double(integral &- tally.addedUp)
+            tally.addedUp = integral
+            tally.busy += area
+            tally.inInterval += area
+            chains[chain] = tally
+        }
+    }
+
+    private mutating func closeInterval() {
+        addUp(until: timeline.intervalEnd)
+        timeline.closeInterval(area: areaInInterval, chains)
         areaInInterval = 0
+        for chain in 0..<chains.count { chains[chain].inInterval = 0 }
     }
 
     @inline(__always)
-    mutating func arrived(_ job: UInt64, at time: Int64, _ jobs: borrowing SimulatedJobs) {
+    mutating func arrived(_ job: UInt64, at time: Int64) {
         arrivals &+= 1
         if job == warmUp { openWindow(at: time) }
-        if job &+ 1 == warmUp &+ UInt64(target) { closeWindow(at: time, jobs) }
+        if job &+ 1 == warmUp &+ UInt64(target) { closeWindow(at: time) }
     }
 
     private mutating func openWindow(at time: Int64) {
-        addUpWithinInterval()
+        addUp(until: time)
         window.start = time
         window.jobTime = 0
         for chain in 0..<chains.count {
@@ -144,33 +143,24 @@ struct RunStatistics: ~Copyable {
         }
     }
 
-    private mutating func closeWindow(at time: Int64, _ jobs: borrowing SimulatedJobs) {
-        addUpWithinInterval()
+    private mutating func closeWindow(at time: Int64) {
+        addUp(until: time)
         window.end = time
         window.jobTimeAtEnd = window.jobTime
         window.busyAtEnd = (0..<chains.count).map { chains[$0].busy }
-        for job in jobs.oldest..<jobs.next where jobs[job].completion != 0 && jobs[job].arrival >= 0 {
-            window.busyAtEnd[Int(jobs[job].chain)] += Double(time - max(jobs[job].start, window.start))
-        }
-    }
-
-    private mutating func addUpWithinInterval() {
-        areaInInterval += Double(jobTime &- addedUp.jobTime)
-        addUp(closesInterval: false)
     }
 
     @inline(__always)
-    mutating func start(chain: Int, isRetry: Bool) {
+    mutating func start(chain: Int, at time: Int64, isRetry: Bool) {
         chains[chain].running &+= 1
-        totalRunning &+= 1
+        chains[chain].balance &-= UInt64(bitPattern: time)
         if isRetry { retries += 1 }
     }
 
     @inline(__always)
-    mutating func leave(chain: Int, since start: Int64, at time: Int64) {
+    mutating func leave(chain: Int, at time: Int64) {
         chains[chain].running &-= 1
-        chains[chain].busy += Double(time &- max(start, window.start))
-        totalRunning &-= 1
+        chains[chain].balance &+= UInt64(bitPattern: time)
     }
 
     @inline(__always)
@@ -278,7 +268,7 @@ struct RunStatistics: ~Copyable {
         for job in jobs.oldest..<jobs.next where jobs[job].arrival >= 0 {
             left(since: jobs[job].arrival, at: now)
         }
-        if window.busyAtEnd.isEmpty { closeWindow(at: now, jobs) }
+        if window.busyAtEnd.isEmpty { closeWindow(at: now) }
     }
 
     struct Estimates {
@@ -329,7 +319,7 @@ struct RunStatistics: ~Copyable {
     }
 
     func result(
-        _ simulation: Simulation, replication: Int, events: Int, trouble: String?
+        _ simulation: Simulation, replication: Int, events: Int, trouble: String?, overload: String?
     ) -> SimulationResult {
         let times = TimeHistograms(self)
         let estimates = estimates(times)
@@ -344,6 +334,7 @@ struct RunStatistics: ~Copyable {
         let rate = span > 0 ? Double(target - 1) / (span / 1e9) : 0
         let meanJobs = span > 0 ? window.jobTimeAtEnd / span : 0
         let lawful = rate * times.response.mean
+        let unstable = trouble ?? overload ?? drift(meanService: times.service.mean)
         return SimulationResult(
             policy: simulation.policy.name, seed: simulation.seed, replications: 1,
             completed: completedCount, failed: failedCount, refused: refusedCount, retries: retries,
@@ -363,8 +354,8 @@ struct RunStatistics: ~Copyable {
             inputTokens: inputTokens, outputTokens: outputTokens, chains: chains,
             servers: simulation.system.serverUse(chains), meanJobs: meanJobs,
             littleDifference: lawful > 0 ? (meanJobs - lawful).magnitude / lawful : 0,
-            littleHolds: jobTime == sojourns, timeline: timeline,
-            unstable: trouble ?? simulation.overload ?? drift(meanService: times.service.mean),
+            littleHolds: jobTime == sojourns, timeline: timeline, unstable: unstable,
+            hasMeans: trouble == nil && (unstable == nil || simulation.arrivals.isTrace),
             precisionMet: precisionMet,
             requests: requests)
     }

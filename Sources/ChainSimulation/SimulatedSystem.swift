@@ -42,6 +42,23 @@ package struct TokenSplit: Hashable, Sendable {
         self.meanInput = meanInput
         self.meanOutput = meanOutput
     }
+
+    /// What a server takes, seconds: a round trip for each token of the answer, and for each block a constant, and a
+    /// time for each token of the prompt and each further token of the answer.
+    package typealias ServerTimes = (
+        trip: Double, blockOverhead: Double, perInputToken: Double, perOutputToken: Double
+    )
+
+    /// Splits a server's mean times: `τp = t_o + tI·l_in + tO·(l_out − 1)` for the mean request. The overhead shrinks
+    /// where a block takes less than it, and is all of the time where there are no other tokens.
+    package func times(_ server: Server) -> ServerTimes {
+        let output = max(1, meanOutput)
+        let block = server.blockTimeSeconds
+        let weight = meanInput + decodeWeight * (output - 1)
+        let overhead = weight > 0 ? min(blockOverhead, block) : block
+        let each = weight > 0 ? (block - overhead) / weight : 0
+        return (server.communicationTimeSeconds / output, overhead, each, each * decodeWeight)
+    }
 }
 
 /// What is simulated: chains over servers, from fastest to slowest.
@@ -84,6 +101,14 @@ package struct SimulatedSystem: Hashable, Sendable {
         }
     }
 
+    /// - Precondition: cache slots of every server; chains come fastest first.
+    init(chains: [Chain], serverCount: Int, cacheSlots: [Int]) {
+        precondition(cacheSlots.count == serverCount)
+        self.chains = chains
+        self.serverCount = serverCount
+        self.cacheSlots = cacheSlots
+    }
+
     /// Chains of one server each, fastest first.
     /// - Precondition: rates are positive and not increasing, capacities at least 1.
     package init(rates: [Double], capacities: [Int]) {
@@ -113,25 +138,15 @@ package struct SimulatedSystem: Hashable, Sendable {
         }
     }
 
-    /// Token times that give every chain its `T_k` for a request with the mean numbers of tokens:
-    /// `τp = t_o + tI·l_in + tO·(l_out − 1)` for a block, and a round trip for each token of the answer.
-    ///
-    /// The overhead shrinks where a block takes less than it.
+    /// Token times that give every chain its `T_k` for a request with the mean numbers of tokens.
     package mutating func setTokenTimes(_ cluster: Cluster, split: TokenSplit) {
-        let (input, output) = (split.meanInput, max(1, split.meanOutput))
         tokenTimes = chains.map { chain in
             var times = TokenTimes(overhead: 0, perInputToken: 0, perOutputToken: 0)
             for (server, blocks) in zip(chain.servers, chain.blocks) {
-                let trip = cluster[server].communicationTimeSeconds / output
-                let block = cluster[server].blockTimeSeconds
-                let overhead = min(split.blockOverhead, block)
-                let weight = input + split.decodeWeight * (output - 1)
-                let each = weight > 0 ? (block - overhead) / weight : 0
-                // Without any other token all time is overhead.
-                let fixed = weight > 0 ? overhead : block
-                times.overhead += trip + Double(blocks) * fixed
-                times.perInputToken += Double(blocks) * each
-                times.perOutputToken += trip + Double(blocks) * each * split.decodeWeight
+                let own = split.times(cluster[server])
+                times.overhead += own.trip + Double(blocks) * own.blockOverhead
+                times.perInputToken += Double(blocks) * own.perInputToken
+                times.perOutputToken += own.trip + Double(blocks) * own.perOutputToken
             }
             return times
         }

@@ -68,6 +68,7 @@ extension SimulationResult {
         littleDifference += other.littleDifference
         littleHolds = littleHolds && other.littleHolds
         unstable = unstable ?? other.unstable
+        hasMeans = hasMeans && other.hasMeans
         if let met = other.precisionMet { precisionMet = (precisionMet ?? true) && met }
         requests += other.requests
     }

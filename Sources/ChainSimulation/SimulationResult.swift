@@ -89,8 +89,10 @@ package struct SimulationResult: Sendable {
     package var littleHolds: Bool
     /// Of the first replication.
     package var timeline: OccupancyTimeline
-    /// Why the means mean nothing: set when the system has, or showed, no steady state.
+    /// Set when the system has, or showed, no steady state: why.
     package var unstable: String?
+    /// Whether the means mean something: the system has a steady state, or the arrivals are a trace, which ends.
+    package var hasMeans: Bool
     /// Whether the precision asked for was met; `nil` when none was.
     package var precisionMet: Bool?
     /// Empty unless asked for; of all replications, in order.

@@ -54,7 +54,8 @@ struct SimulationRun<Dispatching: JobDispatching>: ~Copyable {
         while stop == .no { step() }
         statistics.close(jobs, at: now)
         return statistics.result(
-            simulation, replication: replication, events: events, trouble: trouble)
+            simulation, replication: replication, events: events, trouble: trouble,
+            overload: simulation.overload)
     }
 
     /// What ended the run early.
@@ -104,7 +105,7 @@ struct SimulationRun<Dispatching: JobDispatching>: ~Copyable {
         guard jobs[job].completion == number, jobs[job].arrival >= 0 else { return }
         pass(to: time)
         let record = jobs[job]
-        statistics.leave(chain: Int(record.chain), since: record.start, at: now)
+        statistics.leave(chain: Int(record.chain), at: now)
         statistics.completed(record, job, at: now, firstToken: firstToken(of: record))
         endRecord(job, arrival: record.arrival)
         handle(.jobCompleted(JobID(job), attempt: Int(record.attempts)))
@@ -129,7 +130,7 @@ struct SimulationRun<Dispatching: JobDispatching>: ~Copyable {
         }
         let job = jobs.append(record)
         inSystem += 1
-        statistics.arrived(job, at: time, jobs)
+        statistics.arrived(job, at: time)
         handle(.jobArrived(JobID(job)))
     }
 
@@ -156,7 +157,7 @@ struct SimulationRun<Dispatching: JobDispatching>: ~Copyable {
             let token = firstToken(of: jobs[job])
             if token <= now { jobs[job].firstToken = token }
             jobs[job].completion = 0
-            statistics.leave(chain: chain.rawValue, since: jobs[job].start, at: now)
+            statistics.leave(chain: chain.rawValue, at: now)
         case .refuse(let id, _):
             statistics.refused(id.rawValue)
             endRecord(id.rawValue, arrival: jobs[id.rawValue].arrival)
@@ -175,7 +176,7 @@ struct SimulationRun<Dispatching: JobDispatching>: ~Copyable {
         }
         let number = calendar.insert(at: now &+ time, payload: job & (EventCalendar.payloadLimit - 1))
         Self.start(&jobs[job], attempt: attempt, on: chain, at: now, completion: number)
-        statistics.start(chain: chain, isRetry: attempt > 1)
+        statistics.start(chain: chain, at: now, isRetry: attempt > 1)
     }
 
     @inline(__always)

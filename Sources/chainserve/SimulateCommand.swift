@@ -11,10 +11,12 @@ struct SimulateCommand: AsyncParsableCommand {
         commandName: "simulate", abstract: "Simulate a pool with the dispatcher that serves.",
         discussion: """
             Arrivals: poisson, gamma:SHAPE (as in vllm bench serve: 1 is Poisson, less is burstier), azure (gaps like
-            the Azure trace's), mmpp:RATE@SECONDS,RATE@SECONDS, onoff:ON,OFF, diurnal:FILE, trace:FILE,
-            closed:USERS[@THINK]. Sizes: exponential, deterministic, lognormal:CV, gamma:CV, hyperexponential:CV,
-            tokens[:FILE], azure. Policies: jffc, jffc-wait, jsq, jiq, sed, sa-jsq, random, power-of-two,
-            round-robin; several separated by commas meet identical arrivals; all is all of them.
+            the Azure trace's), mmpp:RATE@SECONDS,RATE@SECONDS, onoff:ON,OFF, diurnal:FILE, closed:USERS[@THINK],
+            trace:FILE (Azure CSV, Mooncake JSON lines, or the journal of a service). Sizes: exponential,
+            deterministic, lognormal:CV, gamma:CV, hyperexponential:CV, tokens[:FILE], azure. Policies: jffc,
+            jffc-wait, jsq, jiq, sed, sa-jsq, random, power-of-two, round-robin; all is all of these. Systems that
+            route per request: petals, petals-sum, petals-backoff, petals-client, petals-shared-client, petals-asap,
+            bprr, bprr-asap, bprr-as-coded. Several, separated by commas, meet identical arrivals and sizes.
             """)
 
     @Argument(help: "The cluster file, or a plan (JSON) with --cluster.")
@@ -37,31 +39,34 @@ struct SimulateCommand: AsyncParsableCommand {
     @Option(name: .long, help: "How large jobs are.")
     var sizes = "exponential"
 
-    @Option(name: .long, help: "Jobs to count (default 100,000; a trace: all of it).")
+    @Option(
+        name: .long, parsing: .unconditional, help: "Jobs to count (default 100,000; a trace: all of it).")
     var jobs: Int?
 
     @Option(name: .long, help: "Go on until the mean response is this certain (95 %), such as 1%.")
     var precision: String?
 
     @Option(
-        name: [.customLong("warm-up"), .customLong("warmup")],
+        name: [.customLong("warm-up"), .customLong("warmup")], parsing: .unconditional,
         help: "Jobs before the first counted one (default a tenth; a trace: none).")
     var warmUp: Int?
 
-    @Option(name: .long, help: "Seed of all random numbers.")
+    @Option(name: .long, parsing: .unconditional, help: "Seed of all random numbers.")
     var seed: UInt64 = 1
 
-    @Option(name: .long, help: "Independent runs, on all cores.")
+    @Option(name: .long, parsing: .unconditional, help: "Independent runs, on all cores.")
     var replications = 1
 
     @Option(
         name: .long, help: "Servers fail: UP,DOWN (mean seconds), or down:SERVER@SECONDS,up:SERVER@SECONDS.")
     var faults: String?
 
-    @Option(name: .long, help: "Jobs that may wait (default: no limit).")
+    @Option(name: .long, parsing: .unconditional, help: "Jobs that may wait (default: no limit).")
     var queueLimit: Int?
 
-    @Option(name: .long, help: "Time of an answer's token over that of a prompt's, for sizes in tokens.")
+    @Option(
+        name: .long, parsing: .unconditional,
+        help: "Time of an answer's token over that of a prompt's, for sizes in tokens.")
     var decodeWeight = 31.0
 
     @Flag(name: .long, help: "Print the result as JSON; the text for people goes to standard error.")
@@ -77,20 +82,20 @@ struct SimulateCommand: AsyncParsableCommand {
 
     func run() async throws {
         if validate {
-            CommandFailure.say(ValidationTable.text(jobs: jobs ?? 1_000_000, seed: seed), toError: false)
+            try CommandFailure.invalidInput { try checkNumbers() }
+            CommandFailure.say(
+                await ValidationTable.text(jobs: jobs ?? 1_000_000, seed: seed), toError: false)
             return
         }
         let setting = try await CommandFailure.invalidInputAsync { try await prepare() }
         var results: [SimulationOutcome] = []
-        for policy in setting.policies {
-            var simulation = setting.simulation
-            simulation.policy = policy
-            simulation.savesRequests = saveDetailed != nil
+        for contender in setting.contenders {
             let start = ProcessorTime.seconds()
-            let result = await simulation.replicated(replications)
+            let (result, system) = await setting.run(
+                contender, replications: replications, savesRequests: saveDetailed != nil)
             results.append(
                 SimulationOutcome(
-                    result: result, prediction: setting.prediction(of: policy),
+                    result: result, system: system, prediction: setting.prediction(of: contender),
                     cpuSeconds: ProcessorTime.seconds() - start))
         }
         let report = SimulationReport(setting: setting, outcomes: results)
@@ -129,14 +134,22 @@ struct SimulateCommand: AsyncParsableCommand {
         if let target = planning.loadTarget { pool.demand.loadTarget = try DemandText.loadTarget(target) }
 
         var workload = WorkloadText(rate: rate, planRate: pool.demand.arrivalRate)
-        let arrivals = try workload.arrivals(arrivals)
-        let sizes = try workload.sizes(sizes)
+        let arrivals = try InvalidWorkload.naming("--arrivals \(self.arrivals)") {
+            try workload.arrivals(self.arrivals)
+        }
+        let sizes = try InvalidWorkload.naming("--sizes \(self.sizes)") {
+            try workload.sizes(self.sizes)
+        }
         let means = sizes.meanTokens
         var split = TokenSplit(
             meanInput: clusterFile.demand.meanInputTokens ?? means?.input ?? 0,
             meanOutput: clusterFile.demand.meanOutputTokens ?? means?.output ?? 1)
         split.decodeWeight = decodeWeight
-        let faults = try self.faults.map { try WorkloadText.faults($0, servers: pool.servers.map(\.name)) }
+        let faults = try self.faults.map { text in
+            try InvalidWorkload.naming("--faults \(text)") {
+                try WorkloadText.faults(text, servers: pool.servers.map(\.name))
+            }
+        }
         let length = try runLength(arrivals)
         let seed = seed
         let queueLimit = queueLimit ?? Simulation.unlimitedQueue
@@ -164,9 +177,12 @@ struct SimulateCommand: AsyncParsableCommand {
             }
         }
         let simulation = simulate(plan)
+        let contenders = try contenders(simulation, plan) { name in
+            try RoutedPool(clusterFile, cluster, sizes, split: tokenSplit, policy: name)
+        }
         return SimulationSetting(
-            plan: plan, cluster: pool, simulation: simulation,
-            policies: try policies(simulation, plan), arrivalsText: self.arrivals, sizesText: self.sizes)
+            plan: plan, cluster: pool, simulation: simulation, contenders: contenders,
+            arrivalsText: self.arrivals, sizesText: self.sizes)
     }
 
     private func checkNumbers() throws {
@@ -205,23 +221,43 @@ struct SimulateCommand: AsyncParsableCommand {
         return RunLength(jobs: jobs ?? 100_000, warmUp: warmUp, precision: precisionValue)
     }
 
-    private func policies(_ simulation: Simulation, _ plan: Plan) throws -> [SimulatedPolicy] {
+    private func contenders(
+        _ simulation: Simulation, _ plan: Plan, routedPool: (_ policy: String) throws -> RoutedPool
+    ) throws -> [Contender] {
         let names =
             policy == "all"
             ? ["jffc", "jffc-wait"] + DedicatedPolicyName.all : policy.split(separator: ",").map(String.init)
         guard !names.isEmpty else { throw InvalidWorkload("--policy: name a policy") }
         return try names.map { name in
             switch name {
-            case "jffc": return .jffc
-            case "jffc-wait": return .jffcWait(thresholds: try thresholds(simulation, plan))
+            case "jffc": return .chains(.jffc)
+            case "jffc-wait": return .chains(.jffcWait(thresholds: try thresholds(simulation, plan)))
             default:
-                guard let policy = DedicatedPolicyName.policy(name) else {
-                    let known = (["jffc", "jffc-wait"] + DedicatedPolicyName.all).joined(separator: ", ")
-                    throw InvalidWorkload("--policy \(name): it is not one of \(known)")
+                if let policy = DedicatedPolicyName.policy(name) { return .chains(.dedicated(policy)) }
+                guard let policy = RoutedPolicy(rawValue: name) else {
+                    let known =
+                        ["jffc", "jffc-wait"] + DedicatedPolicyName.all
+                        + RoutedPolicy.allCases.map(\.rawValue)
+                    throw InvalidWorkload(
+                        "--policy \(name): it is not one of \(known.joined(separator: ", "))")
                 }
-                return .dedicated(policy)
+                try checkRouted(name, simulation)
+                return .routed(policy, try policy.system(try routedPool(name), seed: seed))
             }
         }
+    }
+
+    /// What a system that routes per request cannot be simulated with.
+    private func checkRouted(_ name: String, _ simulation: Simulation) throws {
+        var option: String?
+        if faults != nil { option = "--faults" }
+        if precision != nil { option = "--precision" }
+        if queueLimit != nil { option = "--queue-limit" }
+        if case .closedLoop = simulation.arrivals { option = "--arrivals closed" }
+        guard let option else { return }
+        throw InvalidWorkload(
+            "--policy \(name): it routes a request once, as it comes, to servers that stay; leave \(option) out"
+        )
     }
 
     /// Those of the plan, or chosen for the rate of the arrivals.
@@ -230,7 +266,7 @@ struct SimulateCommand: AsyncParsableCommand {
         let chains = ParallelChains(plan.chains)
         let rate = simulation.arrivals.meanRate ?? plan.demand.arrivalRate
         guard let jffc = ExactAnalysis(chains, arrivalRate: rate) else {
-            throw InvalidWorkload("jffc-wait: there is no steady state at \(rate) jobs per second")
+            throw InvalidWorkload("--policy jffc-wait: there is no steady state at \(rate) jobs per second")
         }
         return WaitThresholds.choose(chains, arrivalRate: rate, jffc: jffc).thresholds
     }

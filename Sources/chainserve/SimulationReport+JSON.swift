@@ -29,47 +29,43 @@ extension SimulationReport {
                 ("total_token_throughput", .number(seconds > 0 ? (input + output) / seconds : 0)),
             ]
         }
-        fields += Self.times("e2el", result.response)
-        if let times = result.firstToken { fields += Self.times("ttft", times) }
-        if let times = result.interToken { fields += Self.times("tpot", times) }
-        if let times = result.tokenGaps { fields += Self.times("itl", times) }
-        fields += Self.times("wait", result.wait) + Self.times("service", result.service)
+        func times(_ name: String, _ times: TimeSummary) -> [(key: String, value: JSONText)] {
+            Self.times(name, times).map { ($0.key, result.hasMeans ? .number($0.value) : .null) }
+        }
+        fields += times("e2el", result.response)
+        if let summary = result.firstToken { fields += times("ttft", summary) }
+        if let summary = result.interToken { fields += times("tpot", summary) }
+        if let summary = result.tokenGaps { fields += times("itl", summary) }
+        fields += times("wait", result.wait) + times("service", result.service)
         let mean = result.response.estimate
-        let interval: JSONText =
-            mean.halfWidth.map { .list([.number((mean.mean - $0) * 1e3), .number((mean.mean + $0) * 1e3)]) }
-            ?? .null
+        var interval = JSONText.null
+        if result.hasMeans, let width = mean.halfWidth {
+            interval = .list([.number((mean.mean - width) * 1e3), .number((mean.mean + width) * 1e3)])
+        }
         fields += [
             ("confidence_interval_95", interval),
-            ("wait_probability", .number(result.waitProbability.mean)),
-            ("load", Self.optional(setting.simulation.load)), ("mean_jobs", .number(result.meanJobs)),
+            ("wait_probability", result.hasMeans ? .number(result.waitProbability.mean) : .null),
+            ("load", Self.optional(setting.simulation.load)),
+            ("mean_jobs", result.hasMeans ? .number(result.meanJobs) : .null),
             ("little_difference", .number(result.littleDifference)),
             ("little_holds", .bool(result.littleHolds)),
             ("unstable", result.unstable.map { .text($0) } ?? .null),
             ("precision_met", result.precisionMet.map { .bool($0) } ?? .null),
             ("theory", theory(outcome)),
-            (
-                "chains",
-                .list(
-                    result.chains.map {
-                        .object([("jobs", .integer($0.jobs)), ("utilisation", .number($0.utilisation))])
-                    })
-            ),
-            ("servers", servers(result)), ("timeline", timeline(result)),
+            ("chains", chains(outcome)), ("servers", servers(outcome)), ("timeline", timeline(outcome)),
             ("events", .integer(result.events)), ("cpu_seconds", .number(outcome.cpuSeconds)),
         ]
         return fields
     }
 
-    private static func times(_ name: String, _ times: TimeSummary) -> [(key: String, value: JSONText)] {
+    /// Milliseconds.
+    private static func times(_ name: String, _ times: TimeSummary) -> [(key: String, value: Double)] {
         [
-            ("mean_\(name)_ms", .number(times.mean * 1e3)),
-            ("median_\(name)_ms", .number(times.quantile(0.5) * 1e3)),
-            ("std_\(name)_ms", .number(times.standardDeviation * 1e3)),
-            ("p90_\(name)_ms", .number(times.quantile(0.9) * 1e3)),
-            ("p95_\(name)_ms", .number(times.quantile(0.95) * 1e3)),
-            ("p99_\(name)_ms", .number(times.quantile(0.99) * 1e3)),
-            ("p999_\(name)_ms", .number(times.quantile(0.999) * 1e3)),
-            ("max_\(name)_ms", .number(times.largest * 1e3)),
+            ("mean_\(name)_ms", times.mean * 1e3), ("median_\(name)_ms", times.quantile(0.5) * 1e3),
+            ("std_\(name)_ms", times.standardDeviation * 1e3),
+            ("p90_\(name)_ms", times.quantile(0.9) * 1e3), ("p95_\(name)_ms", times.quantile(0.95) * 1e3),
+            ("p99_\(name)_ms", times.quantile(0.99) * 1e3),
+            ("p999_\(name)_ms", times.quantile(0.999) * 1e3), ("max_\(name)_ms", times.largest * 1e3),
         ]
     }
 
@@ -85,22 +81,44 @@ extension SimulationReport {
         ])
     }
 
-    private func servers(_ result: SimulationResult) -> JSONText {
+    /// From fastest to slowest, as in the plan; for a system that routes per request, the paths that were taken.
+    private func chains(_ outcome: SimulationOutcome) -> JSONText {
         .list(
-            zip(setting.cluster.servers, result.servers).map { server, use in
+            zip(outcome.result.chains, outcome.system.chains).map { use, chain in
                 .object([
-                    ("name", .text(server.name)), ("cache_use", .number(use.cacheUse)),
-                    ("mean_jobs", .number(use.meanJobs)),
+                    ("servers", .list(chain.servers.map { .text(setting.cluster[$0].name) })),
+                    ("blocks", .list(chain.blocks.map { .integer($0) })),
+                    ("capacity", .integer(chain.capacity)), ("service_time", .number(chain.serviceTime)),
+                    ("jobs", .integer(use.jobs)), ("utilisation", .number(use.utilisation)),
+                ])
+            })
+    }
+
+    private func servers(_ outcome: SimulationOutcome) -> JSONText {
+        let result = outcome.result
+        let overTime = outcome.system.cacheUse(over: result.timeline)
+        return .list(
+            setting.cluster.servers.indices.map { server in
+                .object([
+                    ("name", .text(setting.cluster.servers[server].name)),
+                    ("cache_use", .number(result.servers[server].cacheUse)),
+                    ("mean_jobs", .number(result.servers[server].meanJobs)),
+                    ("cache_use_over_time", .list(overTime[server].map { .number($0) })),
                 ])
             })
     }
 
     /// Of the first replication: means over equal intervals.
-    private func timeline(_ result: SimulationResult) -> JSONText {
-        .object([
+    private func timeline(_ outcome: SimulationOutcome) -> JSONText {
+        let result = outcome.result
+        return .object([
             ("interval_seconds", .number(result.timeline.intervalSeconds)),
-            ("running", .list(result.timeline.intervals.map { .number($0.running) })),
-            ("waiting", .list(result.timeline.intervals.map { .number($0.waiting) })),
+            ("running", .list(result.timeline.running.map { .number($0) })),
+            ("waiting", .list(result.timeline.waiting.map { .number($0) })),
+            (
+                "cache_use",
+                .list(outcome.system.poolCacheUse(over: result.timeline).map { .number($0) })
+            ),
         ])
     }
 

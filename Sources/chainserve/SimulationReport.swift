@@ -48,27 +48,30 @@ struct SimulationReport {
                     ? "; \(result.failed) failed, \(result.refused) refused" : "")
                 + (result.retries > 0 ? "; \(result.retries) attempts repeated" : ""),
             "",
-            "  seconds            mean      ± 95 %     median        p95        p99      p99.9        max",
         ]
-        lines.append(Self.row("response", result.response))
-        lines.append(Self.row("wait", result.wait))
-        lines.append(Self.row("service", result.service))
-        if let times = result.firstToken { lines.append(Self.row("first token", times)) }
-        if let times = result.interToken { lines.append(Self.row("between tokens", times)) }
-        lines.append("")
-        lines += Self.theory(outcome, isAnalysed: setting.isAnalysed)
-        lines.append(
-            "  waited: \(Self.percent(result.waitProbability.mean)) of the jobs; Little's law within "
-                + "\(Self.percent(result.littleDifference)) on the window, exact over the run")
-        lines += ["", "  chain  slots  service s   share of jobs   utilisation"]
-        for (number, chain) in result.chains.enumerated() {
-            let planned = setting.plan.chains[number]
+        if result.hasMeans {
+            lines += Self.times(result)
+            lines += Self.theory(outcome, isAnalysed: setting.isAnalysed)
+            lines.append(
+                "  waited: \(Self.percent(result.waitProbability.mean)) of the jobs; Little's law within "
+                    + "\(Self.percent(result.littleDifference)) on the window, exact over the run")
+        } else {
+            lines.append("  without a steady state times have no means; how the chains were used:")
+        }
+        if !result.chains.isEmpty {
+            lines += ["", "  chain  slots  service s   share of jobs   utilisation"]
+        }
+        for (number, chain) in result.chains.enumerated().prefix(Self.mostChains) {
+            let planned = outcome.system.chains[number]
             let share = Double(chain.jobs) / Double(max(1, result.completed))
             lines.append(
                 "  " + Self.left("\(number + 1)", 5) + Self.right("\(planned.capacity)", 7)
-                    + Self.right(Self.number(planned.serviceTimeSeconds), 11)
+                    + Self.right(Self.number(planned.serviceTime), 11)
                     + Self.right(Self.percent(share), 16)
                     + Self.right(Self.percent(chain.utilisation), 14))
+        }
+        if result.chains.count > Self.mostChains {
+            lines.append("  … and \(result.chains.count - Self.mostChains) more")
         }
         lines += ["", "  server            cache use   jobs there"]
         for (number, server) in result.servers.enumerated() where server.meanJobs > 0 {
@@ -77,7 +80,39 @@ struct SimulationReport {
                     + Self.right(Self.percent(server.cacheUse), 11)
                     + Self.right(Self.number(server.meanJobs), 13))
         }
-        return lines
+        return lines + cacheUse(outcome)
+    }
+
+    /// Chains, or paths, that are listed.
+    private static let mostChains = 20
+
+    /// The pool's cache use over time, a bar for some intervals each.
+    private func cacheUse(_ outcome: SimulationOutcome) -> [String] {
+        let use = outcome.system.poolCacheUse(over: outcome.result.timeline)
+        guard !use.isEmpty else { return [] }
+        let each = (use.count + Self.mostBars - 1) / Self.mostBars
+        let marks = Array("▁▂▃▄▅▆▇█")
+        let bars = stride(from: 0, to: use.count, by: each).map { first in
+            let part = use[first..<min(first + each, use.count)]
+            let mean = part.reduce(0, +) / Double(part.count)
+            return marks[max(0, min(marks.count - 1, Int((mean * Double(marks.count)).rounded(.down))))]
+        }
+        let seconds = Self.number(Double(each) * outcome.result.timeline.intervalSeconds)
+        return [
+            "", "  cache use of the pool over time (0 to 100 %, a bar is \(seconds) s)", "  " + String(bars),
+        ]
+    }
+
+    private static let mostBars = 64
+
+    private static func times(_ result: SimulationResult) -> [String] {
+        var lines = [
+            "  seconds            mean      ± 95 %     median        p95        p99      p99.9        max",
+            row("response", result.response), row("wait", result.wait), row("service", result.service),
+        ]
+        if let times = result.firstToken { lines.append(row("first token", times)) }
+        if let times = result.interToken { lines.append(row("between tokens", times)) }
+        return lines + [""]
     }
 
     /// The simulated mean beside what theory says.
@@ -104,6 +139,10 @@ struct SimulationReport {
         for outcome in outcomes {
             let result = outcome.result
             let exact = outcome.prediction?.exact?.meanResponseTime
+            guard result.hasMeans else {
+                lines.append("  " + Self.left(result.policy, 14) + " unstable, no mean")
+                continue
+            }
             lines.append(
                 "  " + Self.left(result.policy, 14) + Self.right(Self.number(result.response.mean), 9)
                     + Self.right(Self.number(result.response.estimate.halfWidth ?? .nan), 11)
@@ -115,7 +154,9 @@ struct SimulationReport {
         }
         if let first = outcomes.compactMap({ $0.prediction }).first {
             lines.append("")
-            lines.append("  no policy without preemption is below \(Self.number(first.lower)) s (Theorem 4)")
+            lines.append(
+                "  no policy without preemption on these chains is below \(Self.number(first.lower)) s (Theorem 4)"
+            )
         }
         return lines
     }

@@ -11,7 +11,7 @@ struct SimulationSetting {
     var cluster: Cluster
     /// Under the first policy.
     var simulation: Simulation
-    var policies: [SimulatedPolicy]
+    var contenders: [Contender]
     /// As written.
     var arrivalsText: String
     var sizesText: String
@@ -22,9 +22,28 @@ struct SimulationSetting {
         return simulation.faults == .none && simulation.queueLimit == Simulation.unlimitedQueue
     }
 
+    /// Simulates a contender; with the chains, or the paths, that its jobs took.
+    func run(
+        _ contender: Contender, replications: Int, savesRequests: Bool
+    ) async -> (result: SimulationResult, system: SimulatedSystem) {
+        var simulation = simulation
+        simulation.savesRequests = savesRequests
+        switch contender {
+        case .chains(let policy):
+            simulation.policy = policy
+            return (await simulation.replicated(replications), simulation.system)
+        case .routed(let policy, let system):
+            let run = await RoutedSimulation(simulation, system, name: policy.rawValue)
+                .replicated(replications)
+            return (run.result, run.paths)
+        }
+    }
+
     /// What theory says of a policy on the plan's chains at the arrivals' rate.
-    func prediction(of policy: SimulatedPolicy) -> SimulationPrediction? {
-        guard let rate = simulation.arrivals.meanRate else { return nil }
+    func prediction(of contender: Contender) -> SimulationPrediction? {
+        guard case .chains(let policy) = contender, let rate = simulation.arrivals.meanRate else {
+            return nil
+        }
         let chains = ParallelChains(plan.chains)
         guard let lower = ResponseBounds.lower(chains, arrivalRate: rate) else { return nil }
         var prediction = SimulationPrediction(lower: lower)
@@ -48,9 +67,17 @@ struct SimulationPrediction {
     var exact: ExactAnalysis?
 }
 
+/// What is compared: rules over the plan's chains, and systems that route per request over the same servers.
+enum Contender {
+    case chains(SimulatedPolicy)
+    case routed(RoutedPolicy, RoutedSystem)
+}
+
 /// A policy's run.
 struct SimulationOutcome {
     var result: SimulationResult
+    /// The chains its jobs took; where they differ between replications, those of the first.
+    var system: SimulatedSystem
     var prediction: SimulationPrediction?
     var cpuSeconds: Double
 }

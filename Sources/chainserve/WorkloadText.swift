@@ -7,6 +7,15 @@ struct InvalidWorkload: Error, CustomStringConvertible {
     var description: String
 
     init(_ description: String) { self.description = description }
+
+    /// Says of what is wrong where it stands.
+    static func naming<Result>(_ place: String, _ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch let error as InvalidWorkload {
+            throw InvalidWorkload("\(place): \(error)")
+        }
+    }
 }
 
 /// Reads `--arrivals`, `--sizes` and `--faults`.
@@ -42,7 +51,7 @@ struct WorkloadText {
             let states = try value.split(separator: ",").map { state in
                 let parts = state.split(separator: "@")
                 guard parts.count == 2, let rate = Double(parts[0]), rate >= 0, rate.isFinite else {
-                    throw InvalidWorkload("mmpp: `\(state)` is no state: write RATE@SECONDS, as 5@10")
+                    throw InvalidWorkload("`\(state)` is no state: write RATE@SECONDS, as 5@10")
                 }
                 return ArrivalProcess.ModulatedState(
                     rate: rate, meanStay: try Self.positive(String(parts[1]), "the stay"))
@@ -60,11 +69,11 @@ struct WorkloadText {
         case ("closed", let value?):
             let parts = value.split(separator: "@", maxSplits: 1).map(String.init)
             guard let users = Int(parts[0]), users >= 1, users <= 1_000_000 else {
-                throw InvalidWorkload("closed: `\(parts[0])` users: write a number from 1, as closed:16@2.5")
+                throw InvalidWorkload("`\(parts[0])` users: write a number from 1, as closed:16@2.5")
             }
             let think = parts.count > 1 ? try Self.positive(parts[1], "the think time") : 0
             return .closedLoop(users: users, meanThinkTime: think)
-        default: throw InvalidWorkload("arrivals: `\(text)` is not one of \(Self.arrivalForms)")
+        default: throw InvalidWorkload("it is not one of \(Self.arrivalForms)")
         }
     }
 
@@ -89,18 +98,18 @@ struct WorkloadText {
         case ("tokens", let file):
             guard let trace = try file.map({ try read($0) }) ?? trace else {
                 throw InvalidWorkload(
-                    "sizes: `tokens` needs a trace: give --arrivals trace:FILE, or tokens:FILE")
+                    "`tokens` needs a trace: give --arrivals trace:FILE, or tokens:FILE")
             }
             return .tokens(
                 trace.requests.map { TokenCounts(input: $0.inputTokens, output: $0.outputTokens) })
-        default: throw InvalidWorkload("sizes: `\(text)` is not one of \(Self.sizeForms)")
+        default: throw InvalidWorkload("it is not one of \(Self.sizeForms)")
         }
     }
 
     /// `UP,DOWN` (mean seconds), or a schedule `down:SERVER@SECONDS,up:SERVER@SECONDS`.
     static func faults(_ text: String, servers: [String]) throws -> ServerFaults {
         if !text.contains(":") {
-            let means = try list(text, count: 2, "--faults UP,DOWN")
+            let means = try list(text, count: 2, "UP,DOWN (mean seconds)")
             return .random(meanUpTime: means[0], meanDownTime: means[1])
         }
         let changes = try text.split(separator: ",").map { part in
@@ -110,10 +119,10 @@ struct WorkloadText {
                 time.isFinite
             else {
                 throw InvalidWorkload(
-                    "faults: `\(part)` is no change: write down:SERVER@SECONDS or up:SERVER@SECONDS")
+                    "`\(part)` is no change: write down:SERVER@SECONDS or up:SERVER@SECONDS")
             }
             guard let server = servers.firstIndex(of: place[0]) else {
-                throw InvalidWorkload("faults: there is no server `\(place[0])` in the cluster file")
+                throw InvalidWorkload("there is no server `\(place[0])` in the cluster file")
             }
             return ScheduledFault(time: time, server: .init(server), isLost: words[0] == "down")
         }
@@ -121,7 +130,10 @@ struct WorkloadText {
     }
 
     private mutating func read(_ file: String) throws -> RequestTrace {
-        let trace = try RequestTrace.parse(try CommandFailure.read(file), file: file)
+        let trace =
+            JournalTrace.isDatabase(file)
+            ? try JournalTrace.read(file)
+            : try RequestTrace.parse(try CommandFailure.read(file), file: file)
         self.trace = trace
         return trace
     }
@@ -141,7 +153,7 @@ struct WorkloadText {
 
     private static func list(_ text: String, count: Int, _ form: String) throws -> [Double] {
         let values = try text.split(separator: ",").map { try positive(String($0), "a value of \(form)") }
-        guard values.count == count else { throw InvalidWorkload("`\(text)`: write \(form)") }
+        guard values.count == count else { throw InvalidWorkload("write \(form)") }
         return values
     }
 }

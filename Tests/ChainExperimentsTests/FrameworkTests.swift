@@ -117,14 +117,21 @@ private final class Calls: @unchecked Sendable {
         #expect(ResultFiles.csv(table) == "a,b,c\n\"x, \"\"y\"\"\",0.1,\n,2,\n")
         let result = ExperimentResult(
             experiment: counting(Calls()), options: ExperimentOptions(seed: UInt64.max), table: table,
-            plots: [], findings: [Finding("found", claim: "claimed", verdict: .fails)], seconds: 0,
-            resumedCells: 0)
+            plots: [],
+            findings: [
+                Finding("found", claim: "claimed", verdict: .fails),
+                Finding("own", claim: "less", isAim: true),
+            ], seconds: 0, resumedCells: 0)
         let json = try #require(
             JSONSerialization.jsonObject(with: Data(ResultFiles.json(result).utf8)) as? [String: Any])
         #expect(json["seed"] as? String == "18446744073709551615")
         #expect((json["rows"] as? [[String: Any]])?.count == 2)
         #expect(((json["settings"] as? [[String: Any]])?.first)?["x"] as? String == "1, 2, 3")
-        #expect(((json["findings"] as? [[String: Any]])?.first)?["verdict"] as? String == "does not hold")
+        let findings = try #require(json["findings"] as? [[String: Any]])
+        #expect(findings[0]["verdict"] as? String == "does not hold")
+        // What we set out to reach is not what the paper claims.
+        #expect(findings.map { $0["published_claim"] as? String } == ["claimed", nil])
+        #expect(findings.map { $0["aim"] as? String } == [nil, "less"])
     }
 
     @Test func summariesAgainstHandCalculation() throws {
@@ -142,17 +149,22 @@ private final class Calls: @unchecked Sendable {
         #expect(Wording.percent(0.0213) == "2.1 %" && Wording.percent(0) == "0 %")
         #expect(Wording.change(1.25) == "25 % more" && Wording.change(0.5) == "50 % less")
         #expect(Wording.number(8) == "8" && Wording.number(0.9) == "0.9" && Wording.number(12.34) == "12.3")
+        #expect(Wording.reductions(from: 0.1, to: 0.5) == "10 % to 50 % below")
+        #expect(Wording.reductions(from: -0.1, to: 0.5) == "from 10 % above to 50 % below")
+        #expect(Wording.reductions(from: -0.5, to: -0.1) == "10 % to 50 % above")
+        #expect(Value.number(1.0 / 3).readable == "0.333" && Value.text("a").readable == "a")
         #expect(Wording.list(["a", "b", "c"]) == "a, b and c" && Wording.list(["a"]) == "a")
     }
 
     @Test func thePageLoadsNothingFromElsewhereAndEscapes() {
         let result = ExperimentResult(
             experiment: counting(Calls()), options: ExperimentOptions(), table: Table(), plots: [],
-            findings: [Finding("1 < 2 & \"3\"", claim: "c", verdict: .holds)], seconds: 1, resumedCells: 0)
+            findings: [Finding("1 < 2 & \"3\"", place: "fair", claim: "c", verdict: .holds)], seconds: 1,
+            resumedCells: 0)
         let html = ReportPage(results: [result], pictures: [:], notice: "no <plots>").html
         #expect(html.contains("1 &lt; 2 &amp; &quot;3&quot;") && html.contains("no &lt;plots&gt;"))
         #expect(!html.contains("src=\"http") && !html.contains("href=\"http") && !html.contains("@import"))
         let markdown = ReproductionPage(results: [result], figures: nil, command: "run").markdown
-        #expect(markdown.contains("| [counting](#counting-counting) | holds | c |"))
+        #expect(markdown.contains("| [counting](#counting-counting) | fair | holds | c |"))
     }
 }

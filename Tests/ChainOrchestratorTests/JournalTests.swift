@@ -59,6 +59,44 @@ struct JournalTests {
         }
     }
 
+    /// Two runs: a request that ended, one that was cut off and went on later, one whose arrival was refused, and one
+    /// that never ended.
+    @Test("As a workload, requests come when they came and are as long as they became, each once")
+    func asAWorkload() async throws {
+        try await withJournal { configuration in
+            func arrived(_ job: UInt64, at nanoseconds: Int64) -> JournalEntry {
+                let arrival = JobArrival(job: JobID(job), client: ClientID(1), holder: TicketHolder(job))
+                return .step(
+                    JournalStep(
+                        at: Instant(nanoseconds: nanoseconds), event: .jobArrived(arrival), actions: []))
+            }
+            let result = GenerationResult(
+                reason: .length, promptTokens: 3, completionTokens: 9, chain: "a", attempts: 1)
+            let first = try open(configuration)
+            for entry in [
+                arrived(1, at: 1_000_000_000), accepted(1, "one"), arrived(2, at: 1_000_000_001),
+                accepted(2, "two"), arrived(3, at: 1_500_000_000), arrived(4, at: 2_000_000_000),
+                accepted(4, "four"),
+            ] { first.add(entry) }
+            first.add(.ended(job: JobID(1), JournalOutcome(kind: .cancelled, tokens: [7, 8])))
+            first.close()
+            let second = try open(configuration)
+            second.add(
+                .accepted(
+                    job: JobID(1), request("two"), seed: 1, promptTokens: 3,
+                    resumes: JournalKey(run: 1, job: 2)))
+            let outcome = JournalOutcome(
+                kind: .finished, result: result, tokens: Array(repeating: 1, count: 9))
+            second.add(.ended(job: JobID(1), outcome))
+            second.close()
+
+            let arrivals = try JournalReader(path: configuration.path).arrivals()
+            #expect(arrivals.map(\.completionTokens) == [2, 9, nil])
+            #expect(arrivals.map(\.promptTokens) == [3, 3, 3])
+            #expect(arrivals.map { $0.time - arrivals[0].time } == [0, 1, 1_000_000_000])
+        }
+    }
+
     @Test("Without texts neither prompts nor answers are on the disk")
     func withoutTexts() async throws {
         try await withJournal { configuration in

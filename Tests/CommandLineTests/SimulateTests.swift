@@ -63,6 +63,51 @@ extension CommandLineSuite {
             }
         }
 
+        /// Without a steady state there is no mean to print, for people or programs.
+        @Test func overloadHasNoMeans() async throws {
+            try await Place.with { place in
+                let file = try place.write("pool.yaml", EmulatedPool.text(place))
+                let ended = try await place.run(
+                    "simulate", file, "--jobs", "500", "--arrival-rate", "1000", "--json")
+                #expect(ended.status == 0, "\(ended.errors)")
+                let result = try JSON.parse(ended.output)
+                #expect(result["unstable"].text?.contains("the load is") == true)
+                #expect(result["completed"].integer == 500 && result["mean_e2el_ms"].text == nil)
+                #expect(result["mean_e2el_ms"].number == nil && result["p99_wait_ms"].number == nil)
+                #expect(ended.errors.contains("have no means") && !ended.errors.contains("response"))
+            }
+        }
+
+        /// What a service accepted, as a workload; and files that are no such journal.
+        @Test func replaysAJournal() async throws {
+            try await Place.with { place in
+                let file = try place.write("pool.yaml", EmulatedPool.text(place))
+                let running = try await RunningService.start(
+                    ["up", file, "--no-prompt", "--port", "0", "--journal", place.path("journal.db")],
+                    in: place)
+                for tokens in [3, 5] {
+                    let body =
+                        "{\"model\": \"toy-\(place.token)\", \"max_tokens\": \(tokens), \"prompt\": \"Hello\"}"
+                    #expect(try await running.service.post("/v1/completions", body).status == 200)
+                }
+                #expect(try await running.stop().status == 0)
+                let words = [
+                    "simulate", file, "--arrivals", "trace:" + place.path("journal.db"), "--sizes", "tokens",
+                    "--json",
+                ]
+                let ended = try await RunningCommand(words, in: place).ended()
+                #expect(ended.status == 0, "\(ended.errors)")
+                let result = try JSON.parse(ended.output)
+                #expect(result["completed"].integer == 2 && result["total_output_tokens"].integer == 8)
+
+                // SQLite's beginning alone.
+                let broken = try place.write("broken.db", "SQLite format 3\0")
+                let refused = try await place.run("simulate", file, "--arrivals", "trace:" + broken)
+                #expect(
+                    refused.status == 2 && refused.errors.contains("is not a journal"), "\(refused.errors)")
+            }
+        }
+
         @Test func traceAndDetails() async throws {
             try await Place.with { place in
                 _ = try place.write("pool.yaml", EmulatedPool.text(place))

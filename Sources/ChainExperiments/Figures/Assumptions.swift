@@ -356,6 +356,7 @@ struct Assumptions: Experiment {
                     + "\(words.joined(separator: "; ")). "
                     + "\(own.rows.count - all.count) more systems whose simulated mean is not known within "
                     + "3 % are left out.",
+                place: title,
                 claim: kind == .fitted ? nil : "a median error below 5 % on workloads it was not fitted on",
                 verdict: kind == .fitted ? .own : all.median < 0.05 ? .holds : .fails, isAim: true)
         }

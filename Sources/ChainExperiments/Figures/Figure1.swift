@@ -152,7 +152,8 @@ struct Figure1: Experiment {
             let isBest = key[1] == "equal" ? fewer.most == 0 : fewer.mean <= 0.05
             let verdict: Finding.Verdict =
                 isBest ? .holds : ratio.mean > 1 ? .holdsInPart : .fails
-            return Finding(statement, claim: claim, verdict: verdict)
+            return Finding(
+                statement, place: "\(setting.title), \(key[1].plain) memory", claim: claim, verdict: verdict)
         }
     }
 }

@@ -160,7 +160,7 @@ struct Figure2: Experiment {
                         + "program "
                         + "with memory on average, \(Wording.percent(optimum.most - 1)) at most "
                         + "(\(setting.title)).",
-                    claim: "GCA needs as few as the integer program", verdict: verdict))
+                    place: setting.title, claim: "GCA needs as few as the integer program", verdict: verdict))
         }
         if let bound = ratios(rows, "gca", over: "lower_bound"),
             let reserved = ratios(rows, "reserved_chains", over: "gca")
@@ -173,6 +173,7 @@ struct Figure2: Experiment {
                         + "reserved "
                         + "chains alone \(Wording.number(reserved.mean)) times as many as GCA "
                         + "(\(setting.title)).",
+                    place: setting.title,
                     claim: "close to the lower bound, far fewer than the reserved chains",
                     verdict: isClose && isFar ? .holds : isClose || isFar ? .holdsInPart : .fails))
         }

@@ -207,7 +207,7 @@ struct Figure3: Experiment {
                 + (better.isEmpty
                     ? "No rule is significantly better than JFFC at any load."
                     : "\(Wording.list(better)) beat JFFC at some load.") + extra,
-            claim: "JFFC has the least mean response",
+            place: setting.title, claim: "JFFC has the least mean response",
             verdict: better.isEmpty ? (isTied ? .holdsInPart : .holds) : .fails)
     }
 
@@ -225,6 +225,7 @@ struct Figure3: Experiment {
             "Below load 0.7 service makes up at least \(Wording.percent(least.share)) of JFFC's mean "
                 + "response "
                 + "(at ρ = \(Wording.number(least.load)), \(setting.title)).",
+            place: "\(setting.title), loads below 0.7",
             claim: "over 85 % of JFFC's response is service below load 0.7",
             verdict: least.share > 0.85 ? .holds : .fails)
     }
@@ -256,6 +257,7 @@ struct Figure3: Experiment {
                 + "at most). Simulated "
                 + "means over all networks are within \(Wording.percent(means.max() ?? 0)) of it "
                 + "(\(setting.title)).",
-            claim: "Theorem 4 bounds JFFC's mean response", verdict: isBetween ? .holds : .fails)
+            place: setting.title, claim: "Theorem 4 bounds JFFC's mean response",
+            verdict: isBetween ? .holds : .fails)
     }
 }

@@ -166,7 +166,7 @@ struct Figure4: Experiment {
                 mark: .curves, horizontal: ChartAxis("c", "required capacity c (jobs)", fromZero: false),
                 vertical: ChartAxis(
                     "seconds",
-                    "mean response, or c·K(c)/λ (s, "
+                    "response or c·K(c)/λ (s, "
                         + "logarithmic)", scale: .logarithmic),
                 series: ("value", "value"),
                 rows: data
@@ -209,7 +209,7 @@ struct Figure4: Experiment {
                 + "\(Wording.percent(lower.mean)) of mean response on average, by the upper bound "
                 + "\(Wording.percent(upper.mean)), by the surrogate \(Wording.percent(surrogate.mean)) "
                 + "(\(setting.title)).",
-            claim: "the lower bound picks the best c",
+            place: setting.title, claim: "the lower bound picks the best c",
             verdict: isBest ? (lower.mean < 0.02 ? .holds : .holdsInPart) : .fails)
     }
 

@@ -172,7 +172,7 @@ struct Figure5: Experiment {
                 + "surrogate's c is \(isSmall ? "smaller" : "larger") than the best on average, the upper "
                 + "bound's "
                 + "\(isLarge ? "larger" : "not larger") (\(setting.title)).",
-            claim: "surrogate too small, upper bound too large, lower bound best",
+            place: setting.title, claim: "surrogate too small, upper bound too large, lower bound best",
             verdict: isLeast && isSmall && isLarge ? .holds : isLeast ? .holdsInPart : .fails)
     }
 }

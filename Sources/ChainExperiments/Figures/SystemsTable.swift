@@ -137,7 +137,7 @@ struct SystemsTable: Experiment {
                     "\(compared.proposed.title) has a mean response "
                         + "\(Wording.change(1 - response, "above", "below")) "
                         + "that of \(compared.petals.title) (\(place)).",
-                    claim: "76.8 % below PETALS",
+                    place: place, claim: "76.8 % below PETALS",
                     verdict: (response - 0.768).magnitude <= 0.1
                         ? .holds : response > 0 ? .holdsInPart : .fails))
         }
@@ -151,7 +151,7 @@ struct SystemsTable: Experiment {
             findings.append(
                 Finding(
                     "Beside PETALS' the mean wait is \(Wording.list(words)) (\(place)).",
-                    claim: "93.8 % (JFFC only) to 97.5 % (proposed) less wait",
+                    place: place, claim: "93.8 % (JFFC only) to 97.5 % (proposed) less wait",
                     verdict: isMet ? .holds : waits.allSatisfy { $0.value > 0 } ? .holdsInPart : .fails))
         }
         return findings

@@ -133,6 +133,9 @@ package struct Finding: Hashable, Sendable {
 
     /// What was measured, with the numbers.
     package var statement: String
+    /// Where it was measured, in the words of a table's cell: setting, variant, kind of pool. The same claim is
+    /// compared in several places.
+    package var place: String?
     /// The published claim it is compared with.
     package var claim: String?
     package var verdict: Verdict
@@ -140,9 +143,11 @@ package struct Finding: Hashable, Sendable {
     package var isAim: Bool
 
     package init(
-        _ statement: String, claim: String? = nil, verdict: Verdict = .own, isAim: Bool = false
+        _ statement: String, place: String? = nil, claim: String? = nil, verdict: Verdict = .own,
+        isAim: Bool = false
     ) {
         self.statement = statement
+        self.place = place
         self.claim = claim
         self.verdict = verdict
         self.isAim = isAim

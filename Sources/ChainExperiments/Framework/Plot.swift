@@ -88,6 +88,10 @@ package struct Chart: Sendable {
     private static let colours = [
         "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#A6761D",
     ]
+    private static let shapes = [
+        "circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right",
+        "triangle-left",
+    ]
 
     private var panelCount: Int {
         guard let panels else { return 1 }
@@ -194,19 +198,9 @@ package struct Chart: Sendable {
         if let x2 { encoding.append(("x2", .object([("field", .text(x2))]))) }
         if let y2 { encoding.append(("y2", .object([("field", .text(y2))]))) }
         if let series {
-            let scale: [(key: String, value: JSONText)] = [
-                ("range", .list(Self.colours.map { .text($0) }))
-            ]
-            let field: [(key: String, value: JSONText)] = [
-                ("field", .text(series.column)), ("type", .text("nominal")), ("sort", .null),
-                ("title", .text(series.title)),
-            ]
-            if coloured { encoding.append(("color", .object(field + [("scale", .object(scale))]))) }
-            if dashed {
-                encoding.append(("strokeDash", .object(field + (isQuiet ? [("legend", .null)] : []))))
-            }
-            // The colours' legend says what the shapes mean too.
-            if shaped { encoding.append(("shape", .object(field + [("legend", .null)]))) }
+            if coloured { encoding.append(("color", distinction(series, Self.colours))) }
+            if dashed { encoding.append(("strokeDash", distinction(series, [], hasLegend: !isQuiet))) }
+            if shaped { encoding.append(("shape", distinction(series, Self.shapes))) }
             if dodged || self.isDodged {
                 let isRows = if case .rows = self.mark { true } else { false }
                 encoding.append(
@@ -219,6 +213,29 @@ package struct Chart: Sendable {
             encoding.append(("color", .object([("value", .text(Self.colours[0]))])))
         }
         return .object([("mark", .object(mark)), ("encoding", .object(encoding))])
+    }
+
+    /// How the series are told apart by colour, shape or dashes. The domains are given in full and the legends are alike,
+    /// for then the library makes one legend of them all.
+    private func distinction(
+        _ series: (column: String, title: String), _ range: [String], hasLegend: Bool = true
+    ) -> JSONText {
+        let values = Table(rows).values(series.column)
+        var scale: [(key: String, value: JSONText)] = [("domain", .list(values.map(\.json)))]
+        if !range.isEmpty {
+            scale.append(("range", .list(values.indices.map { .text(range[$0 % range.count]) })))
+        }
+        let longest = values.reduce(0) { max($0, $1.plain.count) }
+        var legend: [(key: String, value: JSONText)] = [
+            ("columns", .integer(longest > 24 ? 1 : 3)), ("symbolOpacity", .integer(1)),
+            ("symbolSize", .integer(70)),
+        ]
+        // The symbols are points then, and an outline would be dashed as the lines are.
+        if case .lines = mark { legend.append(("symbolStrokeWidth", .integer(0))) }
+        return .object([
+            ("field", .text(series.column)), ("type", .text("nominal")), ("title", .text(series.title)),
+            ("scale", .object(scale)), ("legend", hasLegend ? .object(legend) : .null),
+        ])
     }
 
     private var isDodged: Bool {
@@ -238,11 +255,13 @@ package struct Chart: Sendable {
         case .linear:
             entries.append(("scale", .object([("zero", .bool(axis.fromZero)), ("nice", .bool(true))])))
         case .logarithmic:
-            entries.append(("scale", .object([("type", .text("log")), ("nice", .bool(false))])))
+            // Where points stand in rows, the least must not lie on the axis.
+            let isRows = if case .rows = mark { true } else { false }
+            entries.append(("scale", .object([("type", .text("log")), ("nice", .bool(isRows))])))
         case .ordinal: entries.append(("sort", .null))
         }
         var look: [(key: String, value: JSONText)] = []
-        if axis.scale == .ordinal { look += [("labelAngle", .integer(0)), ("labelLimit", .integer(270))] }
+        if axis.scale == .ordinal { look += [("labelAngle", .integer(0)), ("labelLimit", .integer(420))] }
         if let format = axis.format { look.append(("format", .text(format))) }
         if !look.isEmpty { entries.append(("axis", .object(look))) }
         return .object(entries)

@@ -69,9 +69,11 @@ package struct PlotRenderer: Sendable {
             axis = {"labelColor": ink, "titleColor": ink, "gridColor": faint, "domainColor": ink,
                     "tickColor": ink, "labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": "normal"}
             return {"background": ground, "font": "sans-serif", "view": {"stroke": None}, "axis": axis,
-                    "rule": {"color": ink}, "padding": 8,
+                    "rule": {"color": ink},
+                    # Labels are wider where the reader has other fonts than the library measured with.
+                    "padding": {"left": 34, "top": 10, "right": 14, "bottom": 8},
                     "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12,
-                               "titleFontWeight": "normal", "orient": "bottom", "columns": 2, "labelLimit": 420, "symbolOpacity": 1,
+                               "titleFontWeight": "normal", "orient": "bottom", "columnPadding": 26, "labelLimit": 420,
                                "symbolStrokeWidth": 2},
                     "header": {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal"},
                     "title": {"color": ink}}

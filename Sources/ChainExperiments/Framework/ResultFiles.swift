@@ -55,7 +55,9 @@ package struct ResultFiles: Sendable {
         let findings = result.findings.map { finding in
             JSONText.object([
                 ("statement", .text(finding.statement)),
-                ("published_claim", finding.claim.map { .text($0) } ?? .null),
+                ("place", finding.place.map { .text($0) } ?? .null),
+                ("published_claim", finding.isAim ? .null : finding.claim.map { .text($0) } ?? .null),
+                ("aim", finding.isAim ? finding.claim.map { .text($0) } ?? .null : .null),
                 ("verdict", .text(finding.verdict.rawValue)),
             ])
         }

@@ -36,6 +36,12 @@ package enum Value: Hashable, Sendable, Codable {
         case .text(let value): value
         }
     }
+
+    /// As in a page: three digits of a number.
+    package var readable: String {
+        if case .number(let value) = self { return Wording.number(value) }
+        return plain
+    }
 }
 
 extension Value: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral,

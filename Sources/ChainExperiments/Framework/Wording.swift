@@ -29,6 +29,13 @@ package enum Wording {
         "\(percent((ratio - 1).magnitude)) \(ratio >= 1 ? more : less)"
     }
 
+    /// `8 % to 83 % below`, `from 2.1 % above to 83 % below`: the shares by which something is less.
+    package static func reductions(from least: Double, to most: Double) -> String {
+        if least >= 0 { return "\(percent(least)) to \(percent(most)) below" }
+        if most >= 0 { return "from \(percent(-least)) above to \(percent(most)) below" }
+        return "\(percent(-most)) to \(percent(-least)) above"
+    }
+
     package static func seconds(_ value: Double) -> String { number(value) + " s" }
 
     /// `a, b and c`.

@@ -64,6 +64,7 @@ package struct ReportPage: Sendable {
                 return "<tr><td class=\"name\"><a "
                     + "href=\"#\(result.experiment.name)\">\(result.experiment.name)</a></td>"
                     + "<td><span class=\"verdict \(mark.style)\">\(mark.text)</span></td>"
+                    + "<td class=\"place\">\(Self.escaped(finding.place ?? ""))</td>"
                     + "<td>\(Self.escaped(finding.statement))"
                     + (finding.labelledClaim.map { "<br><span class=\"claim\">\(Self.escaped($0)).</span>" }
                         ?? "")
@@ -75,7 +76,7 @@ package struct ReportPage: Sendable {
             <h2>Findings</h2>
             <p>\(Self.escaped(tally))</p>
             <table class="findings">
-            <thead><tr><th>Experiment</th><th>Verdict</th><th>What was found</th></tr></thead>
+            <thead><tr><th>Experiment</th><th>Verdict</th><th>Setting</th><th>What was found</th></tr></thead>
             <tbody>
             \(rows.joined(separator: "\n"))
             </tbody>
@@ -162,7 +163,7 @@ package struct ReportPage: Sendable {
         let head = settings.map { "<th>\($0.title)</th>" }.joined()
         let rows = first.enumerated().map { position, field in
             let cells = tables.map { table in
-                "<td>\(Self.escaped(position < table.count ? table[position].value.plain : ""))</td>"
+                "<td>\(Self.escaped(position < table.count ? table[position].value.readable : ""))</td>"
             }
             let name = field.name.replacingOccurrences(of: "_", with: " ")
             return "<tr><th scope=\"row\">\(Self.escaped(name))</th>\(cells.joined())</tr>"
@@ -224,6 +225,7 @@ enum ReportStyle {
         .parameters th { font-weight: 500; }
         .verdict { display: inline-block; white-space: nowrap; border-radius: 999px; padding: 0.05rem 0.55rem; font-size: 0.85rem;
           background: var(--panel); color: var(--soft); }
+        .place { color: var(--soft); min-width: 8rem; }
         .verdict.holds { background: var(--goodback); color: var(--good); }
         .verdict.fails { background: var(--badback); color: var(--bad); }
         .verdict.part { background: var(--partback); color: var(--part); }
@@ -236,7 +238,8 @@ enum ReportStyle {
           .findings tr { display: block; border-bottom: 1px solid var(--line); padding: 0.6rem 0; }
           .findings td { display: block; border: 0; padding: 0.15rem 0; }
           .findings td.name { display: inline-block; font-weight: 600; margin-right: 0.5rem; }
-          .findings td.name + td { display: inline-block; }
+          .findings td.name + td, .findings td.place { display: inline-block; }
+          .findings td.place { margin-left: 0.5rem; }
           figure { padding: 0.5rem; }
         }
         """

@@ -26,15 +26,19 @@ package struct ReproductionPage: Sendable {
             Serving* (arXiv 2604.14993). "As published" takes the parameters that the paper states, "as coded" those of the authors'
             programs, "fair" gives the baselines their best. Intervals are 95 % confidence over runs.
 
-            | experiment | verdict | claim |
-            | --- | --- | --- |
+            | experiment | setting | verdict | claim |
+            | --- | --- | --- | --- |
 
             """
         for result in results {
             for finding in result.findings {
                 guard let claim = finding.claim else { continue }
                 let name = result.experiment.name
-                text += "| [\(name)](#\(Self.anchor(result))) | \(finding.verdict.rawValue) | \(claim) |\n"
+                let cells = [
+                    "[\(name)](#\(Self.anchor(result)))", finding.place ?? "", finding.verdict.rawValue,
+                    finding.isAim ? "our aim: \(claim)" : claim,
+                ]
+                text += "| \(cells.joined(separator: " | ")) |\n"
             }
         }
         return text + results.map(section).joined()
@@ -64,7 +68,7 @@ package struct ReproductionPage: Sendable {
         text += "| --- |\(String(repeating: " --- |", count: settings.count))\n"
         let tables = settings.map { experiment.parameters($0, options) }
         for (position, field) in (tables.first ?? []).enumerated() {
-            let cells = tables.map { position < $0.count ? $0[position].value.plain : "" }
+            let cells = tables.map { position < $0.count ? $0[position].value.readable : "" }
             text +=
                 "| \(field.name.replacingOccurrences(of: "_", with: " ")) | "
                 + "\(cells.joined(separator: " | ")) |\n"

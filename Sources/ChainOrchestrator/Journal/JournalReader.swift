@@ -43,7 +43,7 @@ extension JournalStore {
 
 /// Looks into a journal, also that of a running service.
 package struct JournalReader {
-    private let store: JournalStore
+    let store: JournalStore
 
     package struct Run: Hashable, Sendable {
         package var id: Int64
