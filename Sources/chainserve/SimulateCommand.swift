@@ -13,7 +13,7 @@ struct SimulateCommand: AsyncParsableCommand {
             Arrivals: poisson, gamma:SHAPE (as in vllm bench serve: 1 is Poisson, less is burstier), azure (gaps like
             the Azure trace's), mmpp:RATE@SECONDS,RATE@SECONDS, onoff:ON,OFF, diurnal:FILE, trace:FILE,
             closed:USERS[@THINK]. Sizes: exponential, deterministic, lognormal:CV, gamma:CV, hyperexponential:CV,
-            tokens[:FILE], azure. Policies: jffc, jffc-wait, jsq, jiq, sed, sa-jsq, random, power-of-two,
+            tokens[:FILE], answers[:FILE] (as emulated pools serve), azure. Policies: jffc, jffc-wait, jsq, jiq, sed, sa-jsq, random, power-of-two,
             round-robin; several separated by commas meet identical arrivals; all is all of them.
             """)
 
@@ -129,6 +129,7 @@ struct SimulateCommand: AsyncParsableCommand {
         if let target = planning.loadTarget { pool.demand.loadTarget = try DemandText.loadTarget(target) }
 
         var workload = WorkloadText(rate: rate, planRate: pool.demand.arrivalRate)
+        workload.meanOutputTokens = clusterFile.demand.meanOutputTokens
         let arrivals = try workload.arrivals(arrivals)
         let sizes = try workload.sizes(sizes)
         let means = sizes.meanTokens
