@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= passive
 # A dependency's stray files make SwiftPM warn at every build.
 QUIETER := 2>&1 | grep --line-buffered -v -e 'unhandled; explicitly declare' -e '/CMakeLists.txt$$' >&2
 
-.PHONY: run build release test test-tls setup lint mutants soak fuzz chaos overload bench petals test-petals clean
+.PHONY: run build release test test-tls setup lint mutants soak fuzz chaos overload emulated recovery bench petals test-petals clean
 
 run: build
 	@.build/release/chainserve up $(ARGS)
@@ -56,6 +56,13 @@ chaos: build
 
 overload: build
 	@Scripts/overload.py $(ARGS)
+
+# The emulated nine-slice pool, live, against the simulator; and streams whose servers are killed.
+emulated: build
+	@Scripts/emulated.py $(ARGS)
+
+recovery: build
+	@Scripts/recovery.py --model "$$(.build/release/chainserve fetch)" $(ARGS)
 
 # The PETALS engine: its environment outside the clone, and its whole integration suite.
 petals:

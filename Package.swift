@@ -206,7 +206,8 @@ let package = Package(
         .testTarget(
             name: "ChainOrchestratorTests",
             dependencies: [
-                "ChainOrchestrator", "ChainNode", "ChainPlanning", "ChainEngine", "ChainDispatch", "CLlama",
+                "ChainOrchestrator", "ChainNode", "ChainPlanning", "ChainEngine", "ChainDispatch",
+                "ChainWire", "CLlama",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ]),
     ],

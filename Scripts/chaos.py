@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Kills and pauses the block servers of a running service under load, and checks every answer.
 
-    Scripts/chaos.py [--faults 100] [--seed 1] [--clients 8] [--binary PATH] [--model FILE.gguf] [--json]
+    Scripts/chaos.py [--faults 100] [--seed 1] [--clients 8] [--relays] [--binary PATH] [--model FILE.gguf] [--json]
 
 Six block servers in processes of their own; with --model they compute it, else they are emulated. Every request is first
 answered undisturbed; then clients send them again and again while random servers are killed (SIGKILL) or paused (SIGSTOP,
-for up to three seconds). Each answer must be the undisturbed one. At the end the service drains, and its journal must
+for up to three seconds); with --relays connections are cut, too, and a bit of what passes is changed, towards a server or
+from it. Each answer must be the undisturbed one. At the end the service drains, and its journal must
 know every request as finished once, and replay to the same actions. Exit status 1 when anything was lost, wrong or
 duplicated. Only Python's own library is needed.
 """
@@ -23,6 +24,10 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from relay import RelayedServers  # noqa: E402
+
+MEAN_OUTPUT = 40
 EMULATED = """engine: emulated
 model: {name: chaos, block_count: 12, block_size: 10 MB, cache_size: 1 MB}
 demand: {arrival_rate: 4, mean_input_tokens: 20, mean_output_tokens: 40}
@@ -32,25 +37,31 @@ servers:
 RANGES = [(1, 6), (7, 6), (1, 4), (5, 4), (9, 4), (1, 6)]
 
 
-def pool(model):
-    rows, places = [], []
-    for i, (first, count) in enumerate(RANGES):
-        rows.append(f"  - {{name: c{i + 1}, memory: 100 MB, communication_time: {60 + 10 * i} ms,"
-                    f" block_time: {25 + 3 * i} ms}}")
-        places.append(f"  - {{server: c{i + 1}, first_block: {first}, block_count: {count}}}")
+def servers(model):
+    """Name, memory in MB, seconds of communication and of a block; and the blocks, of each server."""
     if not model:
-        return EMULATED + "\n".join(rows) + "\nplacement:\n" + "\n".join(places) + "\n"
+        return [((f"c{i + 1}", 100, 0.06 + 0.01 * i, 0.025 + 0.003 * i), RANGES[i]) for i in range(6)]
     # Thirty blocks: SmolLM2-135M. Two servers for each half and two that hold a third.
     ranges = [(1, 15), (16, 15), (1, 10), (11, 10), (21, 10), (16, 15)]
-    rows = [f"  - {{name: c{i + 1}, memory: 300 MB, communication_time: 20 ms, block_time: 20 ms}}" for i in range(6)]
-    places = [f"  - {{server: c{i + 1}, first_block: {f}, block_count: {c}}}" for i, (f, c) in enumerate(ranges)]
-    return (f"model: {{name: chaos, gguf: \"{os.path.abspath(model)}\", max_sequence_length: 512}}\n"
-            "demand: {arrival_rate: 1, mean_input_tokens: 20, mean_output_tokens: 40}\nservers:\n"
-            + "\n".join(rows) + "\nplacement:\n" + "\n".join(places) + "\n")
+    return [((f"c{i + 1}", 300, 0.02, 0.02), ranges[i]) for i in range(6)]
+
+
+def pool(model, addresses=None):
+    rows, places = [], []
+    for (name, memory, communication, block), (first, count) in servers(model):
+        address = f", address: \"{addresses[name]}\"" if addresses else ""
+        rows.append(f"  - {{name: {name}, memory: {memory} MB, communication_time: {communication * 1000:.0f} ms,"
+                    f" block_time: {block * 1000:.0f} ms{address}}}")
+        places.append(f"  - {{server: {name}, first_block: {first}, block_count: {count}}}")
+    head = EMULATED
+    if model:
+        head = (f"model: {{name: chaos, gguf: \"{os.path.abspath(model)}\", max_sequence_length: 512}}\n"
+                f"demand: {{arrival_rate: 1, mean_input_tokens: 20, mean_output_tokens: {MEAN_OUTPUT}}}\nservers:\n")
+    return head + "\n".join(rows) + "\nplacement:\n" + "\n".join(places) + "\n"
 
 
 class Service:
-    def __init__(self, binary, folder, model, text=None, more=()):
+    def __init__(self, binary, folder, model, text=None, more=(), command="up"):
         self.journal = os.path.join(folder, "journal.db")
         path = os.path.join(folder, "pool.yaml")
         with open(path, "w") as file:
@@ -58,7 +69,7 @@ class Service:
         self.log = open(os.path.join(folder, "log"), "w+")
         environment = dict(os.environ, CHAINSERVE_CACHE=os.path.join(folder, "cache"))
         self.process = subprocess.Popen(
-            [binary, "up", path, "--no-prompt", "--port", "0", "--journal", self.journal, "--drain-limit", "60",
+            [binary, command, path, *(["--no-prompt"] if command == "up" else []), "--port", "0", "--journal", self.journal, "--drain-limit", "60",
              "--maximum-attempts", "100", *more],
             stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, env=environment)
         end = time.monotonic() + 120
@@ -126,9 +137,10 @@ def answer(raw):
 
 
 class Chaos:
-    def __init__(self, options, service):
-        self.options, self.service = options, service
+    def __init__(self, options, service, relayed=None):
+        self.options, self.service, self.relayed = options, service, relayed
         self.random = random.Random(options.seed)
+        self.cuts = self.damages = 0
         count = 4 if options.model else 12
         self.requests = []
         for number in range(count):
@@ -181,11 +193,14 @@ class Chaos:
         resumes = []
         for _ in range(self.options.faults):
             await asyncio.sleep(self.random.uniform(0.1, self.options.gap))
+            if self.relayed and self.random.random() < 0.5:
+                self.disturb(self.random.choice(sorted(self.relayed.relays)))
+                continue
             _, _, raw = await self.service.call("GET", "/status")
-            servers = [s for s in json.loads(raw)["servers"] if "pid" in s]
-            if not servers:
-                servers = [{"pid": p} for p in self.children()]
-            pid = self.random.choice(servers)["pid"]
+            found = [s for s in json.loads(raw)["servers"] if "pid" in s]
+            if not found:
+                found = [{"pid": p} for p in self.children()]
+            pid = self.random.choice(found)["pid"]
             try:
                 if self.random.random() < 0.5:
                     os.kill(pid, signal.SIGKILL)
@@ -198,7 +213,18 @@ class Chaos:
                 self.kills += 1     # It had been killed already and was not back yet.
         await asyncio.gather(*resumes)
 
+    def disturb(self, name):
+        relay = self.relayed.relays[name]
+        if self.random.random() < 0.4:
+            relay.cut()
+            self.cuts += 1
+        else:
+            relay.damage[self.random.random() < 0.5] += 1
+            self.damages += 1
+
     def children(self):
+        if self.relayed:
+            return [p.pid for p in self.relayed.processes.values() if p.returncode is None]
         out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.service.process.pid)], capture_output=True, text=True)
         return [int(p) for p in out.stdout.split()]
 
@@ -234,11 +260,32 @@ class Chaos:
         replay = subprocess.run([binary, "replay", self.service.journal], capture_output=True, text=True)
         return {
             "seed": self.options.seed, "engine": "ggml" if self.options.model else "emulated",
-            "kills": self.kills, "pauses": self.pauses, "seconds": round(self.seconds, 1),
+            "kills": self.kills, "pauses": self.pauses, "cuts": self.cuts, "damages": self.damages, "seconds": round(self.seconds, 1),
             "completed": self.completed, "moved": moved, "refused": self.refused, "lost": len(self.lost),
             "wrong": len(self.wrong), "duplicated": len(self.duplicated), "exit_status": status,
             "replay": replay.stdout.strip() or replay.stderr.strip(), "replay_same": replay.returncode == 0,
         }
+
+
+async def live(options, binary, folder):
+    relayed = service = None
+    try:
+        if options.relays:
+            model = os.path.abspath(options.model) if options.model else None
+            rows = [row for row, _ in servers(options.model)]
+            relayed = RelayedServers(binary, rows, random.Random(options.seed + 1), MEAN_OUTPUT, model)
+            text = pool(options.model, await relayed.start())
+            service = await asyncio.to_thread(Service, binary, folder, options.model, text, (), "serve")
+        else:
+            service = Service(binary, folder, options.model)
+        chaos = Chaos(options, service, relayed)
+        await chaos.run()
+        return chaos, await asyncio.to_thread(chaos.finish, binary)
+    finally:
+        if service and service.process.poll() is None:
+            service.process.kill()
+        if relayed:
+            await relayed.stop()
 
 
 def main():
@@ -247,19 +294,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--gap", type=float, default=2.0, help="most seconds between two faults")
+    parser.add_argument("--relays", action="store_true", help="cut connections and damage what passes, too")
     parser.add_argument("--binary", default=".build/release/chainserve")
     parser.add_argument("--model", help="a GGUF of 30 blocks (SmolLM2-135M): computed instead of emulated")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="chainserve-chaos-")
-    service = Service(os.path.abspath(options.binary), folder, options.model)
-    chaos = Chaos(options, service)
-    try:
-        asyncio.run(chaos.run())
-        result = chaos.finish(os.path.abspath(options.binary))
-    finally:
-        if service.process.poll() is None:
-            service.process.kill()
+    chaos, result = asyncio.run(live(options, os.path.abspath(options.binary), folder))
     if options.json:
         print(json.dumps(result))
     else:

@@ -75,6 +75,10 @@ extension FaultWorld {
     private mutating func handle(_ event: ControlPlane.Event) {
         var actions: [ControlPlane.Action] = []
         let time = shellTime
+        var foreseen: ControlPlane.Refusal?
+        if case .jobArrived(let arrival) = event {
+            foreseen = shell!.plane.foreseenRefusal(of: arrival, at: time)?.refusal
+        }
         shell!.plane.handle(event, at: time, into: &actions)
         let actionDigest = ControlPlane.digest(of: actions)
         digest.append(actionDigest)
@@ -84,6 +88,7 @@ extension FaultWorld {
                 sequence: UInt64(shell!.records.count) + 1, time: time, event: event, actions: actionDigest))
         if shell!.records.count.isMultiple(of: 16) { shell!.plane.checkInvariants() }
         checkBounds()
+        checkForeseen(event, foreseen, actions)
         // Only what the control plane takes for completed has ended. Else it moved the job meanwhile, and another attempt
         // finds nothing left to do.
         if case .jobCompleted(let job, _) = event, shell!.plane.dispatcher.state(of: job) == nil {
@@ -92,6 +97,16 @@ extension FaultWorld {
         var actionsToDo = actions[...]
         if case .jobArrived(let arrival) = event { actionsToDo = admit(arrival.job, actions) }
         for action in actionsToDo { carryOut(action) }
+    }
+
+    /// A refusal is foreseen exactly, so that a shell may turn requests away by it.
+    private mutating func checkForeseen(
+        _ event: ControlPlane.Event, _ foreseen: ControlPlane.Refusal?, _ actions: [ControlPlane.Action]
+    ) {
+        guard case .jobArrived(let arrival) = event else { return }
+        var refusal: ControlPlane.Refusal?
+        for case .refuse(arrival.job, let reason) in actions { refusal = reason }
+        if refusal != foreseen { violate("job \(arrival.job.rawValue)'s refusal was not foreseen") }
     }
 
     /// What the queue holds, counted from outside.

@@ -27,6 +27,7 @@ struct PoolService {
             modelRoot: pool.modelPath.map { ($0 as NSString).lastPathComponent } ?? pool.shape.name)
         configuration.engineName = pool.file.engine.rawValue
         configuration.control = service.control
+        configuration.keptStates = service.keptStates
         let planning = service.planning
         configuration.protection = protection
         configuration.recomposition = { present, lost in

@@ -37,6 +37,16 @@ struct ServiceArguments: ParsableArguments {
         help: "Seconds after which a lost server is taken to be gone for good and the pool composed anew.")
     var recoveryLimit = ControlConfiguration().recoveryLimit.seconds
 
+    @Option(
+        help: """
+            MiB of hidden states kept of all requests, so that only the lost part of a chain is computed again; 0 \
+            computes all of it, from the tokens.
+            """)
+    var recoveryMemory = KeptStatesBounds.standard.inAll.rawValue >> 20
+
+    @Option(help: "MiB of hidden states kept of one request.")
+    var recoveryMemoryPerRequest = KeptStatesBounds.standard.perJob.rawValue >> 20
+
     @Option(help: "Seconds that accepted requests may take to finish after SIGTERM.")
     var drainLimit = 25.0
 
@@ -100,6 +110,11 @@ struct ServiceArguments: ParsableArguments {
         guard (0...86_400).contains(drainLimit) else {
             throw ValidationError("--drain-limit must be seconds, from 0 to 86400")
         }
+        for (name, value) in [
+            ("recovery-memory", recoveryMemory), ("recovery-memory-per-request", recoveryMemoryPerRequest),
+        ] where !(0...1 << 30).contains(value) {
+            throw ValidationError("--\(name) must be MiB, from 0 to \(1 << 30)")
+        }
         guard clientLimit >= 1 else { throw ValidationError("--client-limit must be at least 1") }
         guard !noJournal || (journal == nil && !noJournalTexts) else {
             throw ValidationError("--no-journal excludes --journal and --no-journal-texts")
@@ -151,6 +166,8 @@ struct ServiceArguments: ParsableArguments {
         }
         return ServiceOptions(
             gateway: try gateway(defaultPort: defaultPort), control: control,
+            keptStates: KeptStatesBounds(
+                perJob: ByteCount(recoveryMemoryPerRequest << 20), inAll: ByteCount(recoveryMemory << 20)),
             journal: kept, isJournalChosen: path != nil, drainLimit: drainLimit, planning: planning,
             replan: replan, move: move)
     }
@@ -171,6 +188,7 @@ struct ServiceArguments: ParsableArguments {
 struct ServiceOptions {
     var gateway: GatewayConfiguration
     var control: ControlConfiguration
+    var keptStates: KeptStatesBounds
     var journal: JournalConfiguration?
     /// By the user, who is to be told when another service has it.
     var isJournalChosen: Bool

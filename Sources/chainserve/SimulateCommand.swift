@@ -13,8 +13,8 @@ struct SimulateCommand: AsyncParsableCommand {
             Arrivals: poisson, gamma:SHAPE (as in vllm bench serve: 1 is Poisson, less is burstier), azure (gaps like
             the Azure trace's), mmpp:RATE@SECONDS,RATE@SECONDS, onoff:ON,OFF, diurnal:FILE, closed:USERS[@THINK],
             trace:FILE (Azure CSV, Mooncake JSON lines, or the journal of a service). Sizes: exponential,
-            deterministic, lognormal:CV, gamma:CV, hyperexponential:CV, tokens[:FILE], azure. Policies: jffc,
-            jffc-wait, jsq, jiq, sed, sa-jsq, random, power-of-two, round-robin; all is all of these. Systems that
+            deterministic, lognormal:CV, gamma:CV, hyperexponential:CV, tokens[:FILE], answers[:FILE] (as emulated
+            pools serve), azure. Policies: jffc, jffc-wait, jsq, jiq, sed, sa-jsq, random, power-of-two, round-robin; all is all of these. Systems that
             route per request: petals, petals-sum, petals-backoff, petals-client, petals-shared-client, petals-asap,
             bprr, bprr-asap, bprr-as-coded. Several, separated by commas, meet identical arrivals and sizes.
             """)
@@ -134,6 +134,7 @@ struct SimulateCommand: AsyncParsableCommand {
         if let target = planning.loadTarget { pool.demand.loadTarget = try DemandText.loadTarget(target) }
 
         var workload = WorkloadText(rate: rate, planRate: pool.demand.arrivalRate)
+        workload.meanOutputTokens = clusterFile.demand.meanOutputTokens
         let arrivals = try InvalidWorkload.naming("--arrivals \(self.arrivals)") {
             try workload.arrivals(self.arrivals)
         }

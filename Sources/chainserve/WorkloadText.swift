@@ -24,6 +24,8 @@ struct WorkloadText {
     var rate: Double?
     /// Rate of arrivals that have none of their own.
     var planRate: Double
+    /// Tokens of a mean answer, for sizes in proportion to answers.
+    var meanOutputTokens: Double?
     /// The trace that was read, for sizes from it.
     private(set) var trace: RequestTrace?
 
@@ -78,8 +80,8 @@ struct WorkloadText {
     }
 
     private static let sizeForms =
-        "exponential, deterministic, lognormal:CV, gamma:CV, hyperexponential:CV, tokens (of the trace), tokens:FILE "
-        + "or azure"
+        "exponential, deterministic, lognormal:CV, gamma:CV, hyperexponential:CV, tokens (of the trace), tokens:FILE, "
+        + "answers (of the trace), answers:FILE or azure"
 
     mutating func sizes(_ text: String) throws -> JobSizes {
         let (name, value) = Self.split(text)
@@ -102,8 +104,24 @@ struct WorkloadText {
             }
             return .tokens(
                 trace.requests.map { TokenCounts(input: $0.inputTokens, output: $0.outputTokens) })
+        case ("answers", let file): return .listed(try answers(file))
         default: throw InvalidWorkload("it is not one of \(Self.sizeForms)")
         }
+    }
+
+    /// Sizes in proportion to the answers' tokens, as emulated pools serve them: an answer of the cluster file's mean
+    /// length has size 1.
+    private mutating func answers(_ file: String?) throws -> [Double] {
+        guard let trace = try file.map({ try read($0) }) ?? trace else {
+            throw InvalidWorkload(
+                "`answers` needs a trace: give --arrivals trace:FILE, or answers:FILE")
+        }
+        guard let meanOutputTokens, meanOutputTokens > 0 else {
+            throw InvalidWorkload(
+                "`answers` compares answers with the mean one: give the cluster file's demand"
+                    + " mean_output_tokens")
+        }
+        return trace.requests.map { Double($0.outputTokens) / meanOutputTokens }
     }
 
     /// `UP,DOWN` (mean seconds), or a schedule `down:SERVER@SECONDS,up:SERVER@SECONDS`.

@@ -233,6 +233,30 @@ private typealias Action = ControlPlane.Action
         #expect(rig.plane.tickets.first(of: TicketHolder(60)) == nil)
     }
 
+    @Test func aForeseenRefusalIsTheOneGivenAndChangesNothing() {
+        var bounds = ControlConfiguration()
+        bounds.queueLimit = 2
+        bounds.ticketLimit = 2
+        var rig = ControlRig([[0]], configuration: bounds)
+        var kinds: Set<String> = []
+        for job in UInt64(1)...8 {
+            let arrival = JobArrival(job: JobID(job), client: ClientID(job), holder: TicketHolder(job))
+            let before = rig.plane.ticketCount
+            let foreseen = rig.plane.foreseenRefusal(of: arrival, at: rig.now)
+            #expect(rig.plane.ticketCount == before)
+            let actions = rig.send(.jobArrived(arrival))
+            if case .refuse(_, let refusal)? = actions.first {
+                #expect(foreseen?.refusal == refusal)
+                #expect(foreseen?.isRecorded == (rig.plane.ticketCount > before))
+                kinds.insert("\(refusal.reason)")
+            } else {
+                #expect(foreseen == nil)
+                kinds.insert("accepted")
+            }
+        }
+        #expect(kinds == ["accepted", "queueFull", "overloaded"])
+    }
+
     @Test func ticketsExpireAndAreBounded() {
         var bounds = ControlConfiguration()
         bounds.queueLimit = 1

@@ -93,6 +93,37 @@ struct FaultTests {
         }
     }
 
+    @Test(
+        "A damaged step is not computed: the server goes on, so does every job, with the right text",
+        arguments: FrameDamage.allCases)
+    func damageTowardsServers(_ damage: FrameDamage) async throws {
+        // The first hop and the second of s0 > s2.
+        let server = FrameDamage.allCases.firstIndex(of: damage)! % 2 == 0 ? 0 : 2
+        var wish = wish()
+        // How long a step may wait for values that do not come.
+        wish.stepTimeout = .milliseconds(500)
+        try await ServiceFixture.with(wish) { pool in
+            try await pool.orchestrator.waitUntilReady()
+            async let other = pool.generate(pool.request("other", .text("hello you"), tokens: 60))
+            let stream = try await pool.orchestrator.submit(
+                pool.request("damaged", .text("hello"), tokens: 60))
+            var answer = ""
+            for await event in stream.events {
+                if case .token(let token) = event {
+                    answer += token.text
+                    if answer.count == 20 { pool.proxies[server].set(.damage(damage)) }
+                }
+                if case .failed(let failure) = event { Issue.record("failed: \(failure)") }
+            }
+            #expect(answer == text(after: 5, count: 60))
+            #expect(try await other.text == text(after: 9, count: 60))
+            #expect(pool.proxies[server].damagedFrames == 1)
+            try await eventually("the server is in service again") {
+                await pool.orchestrator.status().servers[server].state == .ready
+            }
+        }
+    }
+
     @Test("A slow server is not a dead one: a step far longer than the bound of silence moves nothing")
     func slowIsNotDead() async throws {
         var wish = wish()

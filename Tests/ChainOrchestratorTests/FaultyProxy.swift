@@ -12,11 +12,14 @@ final class FaultyProxy: Sendable {
         case corrupt
         /// Of the next bytes from the server, half are passed on and the connection is cut.
         case cut
+        /// The next step to the server is damaged.
+        case damage(FrameDamage)
     }
 
     let port: Int
     private let listener: any Channel
     private let fault = Mutex(Fault.none)
+    private let damaged = Atomic(0)
     private let pairs = Mutex<[(any Channel, any Channel)]>([])
 
     private init(listener: any Channel) {
@@ -55,11 +58,21 @@ final class FaultyProxy: Sendable {
     fileprivate func fault(isFromServer: Bool) -> Fault {
         fault.withLock { fault in
             let present = fault
+            if case .damage = present { return isFromServer ? .none : present }
             guard present != .pause, isFromServer else { return present == .pause ? .pause : .none }
             fault = .none
             return present
         }
     }
+
+    /// A frame has been damaged as asked for.
+    fileprivate func hasDamaged() {
+        fault.withLock { $0 = .none }
+        damaged.add(1, ordering: .relaxed)
+    }
+
+    /// Frames damaged so far.
+    var damagedFrames: Int { damaged.load(ordering: .relaxed) }
 
     /// Closes every connection, as when a cable is pulled and noticed.
     func cutAll() {
@@ -87,6 +100,7 @@ private final class Passage: ChannelInboundHandler {
     private let other: any Channel
     private let holder: ProxyHolder
     private let isFromServer: Bool
+    private var frames = FrameCutter()
 
     init(to other: any Channel, holder: ProxyHolder, isFromServer: Bool) {
         self.other = other
@@ -96,8 +110,9 @@ private final class Passage: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
+        if !isFromServer { return passToServer(bytes) }
         switch holder.proxy.withLock({ $0 })?.fault(isFromServer: isFromServer) ?? .none {
-        case .none: break
+        case .none, .damage: break
         case .pause: return
         case .corrupt:
             // In the middle: of a payload, more likely than not.
@@ -111,6 +126,23 @@ private final class Passage: ChannelInboundHandler {
             return
         }
         other.writeAndFlush(bytes, promise: nil)
+    }
+
+    private func passToServer(_ bytes: ByteBuffer) {
+        let proxy = holder.proxy.withLock { $0 }
+        let fault = proxy?.fault(isFromServer: false) ?? .none
+        if fault == .pause { return }
+        frames.append(bytes)
+        var hasDamaged = false
+        while var frame = frames.next() {
+            if case .damage(let damage) = fault, !hasDamaged, FrameCutter.isStep(frame) {
+                frame = damage.applied(to: frame)
+                hasDamaged = true
+                proxy?.hasDamaged()
+            }
+            other.write(frame, promise: nil)
+        }
+        other.flush()
     }
 
     func channelInactive(context: ChannelHandlerContext) { other.close(promise: nil) }

@@ -42,6 +42,8 @@ final class ServiceFixture: Sendable {
         var hasProxies = false
         var recoveryLimit = Duration.seconds(60)
         var startLimit = Duration.seconds(20)
+        var stepTimeout = Duration.seconds(120)
+        var keptStates = KeptStatesBounds.standard
         /// Servers that are not started.
         var absent: Set<Int> = []
     }
@@ -106,6 +108,8 @@ final class ServiceFixture: Sendable {
             Recomposition.plan(recomposed, present: present, excluding: lost, options: PlanningOptions())
         }
         configuration.startLimit = wish.startLimit
+        configuration.stepTimeout = wish.stepTimeout
+        configuration.keptStates = wish.keptStates
         let frontend: any ModelFrontend
         let source: RangeSource
         if let model {
@@ -163,6 +167,9 @@ final class ServiceFixture: Sendable {
         _ = try await server.start()
         servers.replace(index, server)
     }
+
+    /// Steps that a server has computed.
+    func stepsRun(_ index: Int) -> UInt64 { servers.value[index].health.stepsRun }
 
     func unitsUsed(_ index: Int) -> Int { servers.value[index].health.unitsUsed }
 

@@ -49,6 +49,7 @@ extension CommandLineSuite {
 
         @Test(arguments: [
             (["--arrivals", "gamma:x"], "the burstiness is `x`"), (["--sizes", "tokens"], "needs a trace"),
+            (["--sizes", "answers"], "needs a trace"),
             (["--policy", "fastest"], "it is not one of jffc"), (["--precision", "2"], "write it as 1%"),
             (["--faults", "down:nobody@3"], "there is no server `nobody`"),
             (["--arrivals", "trace:missing.csv"], "missing.csv cannot be read"),
@@ -105,6 +106,28 @@ extension CommandLineSuite {
                 let refused = try await place.run("simulate", file, "--arrivals", "trace:" + broken)
                 #expect(
                     refused.status == 2 && refused.errors.contains("is not a journal"), "\(refused.errors)")
+            }
+        }
+
+        /// As emulated pools serve: in proportion to the answer, whatever the prompt.
+        @Test func answersAsSizes() async throws {
+            try await Place.with { place in
+                _ = try place.write("pool.yaml", EmulatedPool.text(place))
+                _ = try place.write(
+                    "trace.csv",
+                    "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,100,10\n"
+                        + "2023-11-16 18:27:03,5000,30\n")
+                let words = [
+                    "simulate", "pool.yaml", "--arrivals", "trace:trace.csv", "--sizes", "answers",
+                    "--save-detailed", "requests.json",
+                ]
+                let ended = try await RunningCommand(words, in: place).ended()
+                #expect(ended.status == 0, "\(ended.errors)")
+                let text = try String(
+                    contentsOf: place.folder.appendingPathComponent("requests.json"), encoding: .utf8)
+                let services = try JSON.parse(text)["services"].items.compactMap(\.number)
+                try #require(services.count == 2)
+                #expect(abs(services[1] / services[0] - 3) < 1e-6)
             }
         }
 

@@ -25,6 +25,26 @@ extension ControlPlane {
         dispatch(.jobArrived(arrival.job), into: &actions)
     }
 
+    /// What an arrival at this time would be refused with; nil if it would be accepted. A driver can so turn a request away
+    /// before it spends anything on it. O(tickets).
+    ///
+    /// An arrival whose refusal is not `isRecorded` need not be handed in: nothing would come of it.
+    public func foreseenRefusal(of arrival: JobArrival, at time: Instant) -> ForeseenRefusal? {
+        // Of the copy, tickets alone are written to.
+        var copy = self
+        copy.now = max(now, time)
+        copy.tickets.expire(at: copy.now)
+        let before = copy.tickets
+        guard let refusal = copy.refusal(of: arrival) else { return nil }
+        return ForeseenRefusal(refusal: refusal, isRecorded: copy.tickets != before)
+    }
+
+    public struct ForeseenRefusal: Hashable, Sendable {
+        public var refusal: Refusal
+        /// It keeps a place, or takes one back: the arrival is to be handed in.
+        public var isRecorded: Bool
+    }
+
     /// Why the arrival is refused, or nil; uses up its ticket, or gives it one.
     private mutating func refusal(of arrival: JobArrival) -> Refusal? {
         if dispatcher.isDraining { return Refusal(.draining, retryAfter: configuration.longestReconnect) }

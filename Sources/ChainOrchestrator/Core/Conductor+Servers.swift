@@ -262,9 +262,19 @@ extension LinkError {
     }
 }
 
-/// FNV-1a of a text's UTF-8, 64 bits: the same in every process.
+/// FNV-1a, 64 bits: the same in every process.
 enum StableText {
-    static func digest(_ text: String) -> UInt64 {
-        text.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    static let basis: UInt64 = 0xCBF2_9CE4_8422_2325
+    private static let prime: UInt64 = 0x0000_0100_0000_01B3
+
+    /// Of a text's UTF-8, and of its length when it goes on from another's digest.
+    static func digest(_ text: String, after previous: UInt64? = nil) -> UInt64 {
+        let digest = text.utf8.reduce(previous ?? basis) { ($0 ^ UInt64($1)) &* prime }
+        return previous == nil ? digest : (digest ^ UInt64(text.utf8.count)) &* prime
+    }
+
+    /// Of numbers, taken whole.
+    static func digest(_ numbers: [Int32], after previous: UInt64) -> UInt64 {
+        numbers.reduce(previous) { ($0 ^ UInt64(UInt32(bitPattern: $1))) &* prime }
     }
 }

@@ -3,6 +3,7 @@ import ChainEngine
 import ChainModel
 import Logging
 import NIOCore
+import Synchronization
 
 /// Carries out what the control plane decides. It decides nothing itself: whatever happens becomes an event, the control
 /// plane answers with actions, and each action is carried out here, in order, without waiting between reading state and
@@ -17,6 +18,8 @@ actor Conductor {
     /// Told what each server does while it is made ready.
     let progress: @Sendable (ServerIndex, String) -> Void
     private let clock: MonotonicClock
+    /// Jobs wait, or none is taken: a request is likely to be refused.
+    let isCrowded = Atomic(false)
 
     var control: ControlPlane
     /// The plan in force, as the control plane numbers it.
@@ -42,9 +45,11 @@ actor Conductor {
         var ticket: UInt64
         var job: GenerationJob
         var events: AsyncStream<GenerationEvent>.Continuation
-        var attempt = 0
-        /// Servers of the attempt under way.
+        var attempt: Attempt?
+        /// Where it has caches: the hops of the attempt under way, or those that the next one goes on with.
         var hops: [AttemptHop] = []
+        /// Number of the plan that the hops are of.
+        var plan = 0
         var task: Task<Void, Never>?
     }
 
@@ -115,11 +120,40 @@ actor Conductor {
                 resumes: submission.resumes))
     }
 
+    /// Refuses a request that would be refused, before anything is spent on it: a flood must not cost the jobs that were
+    /// accepted their processors. What changes nothing is not even an event.
+    func turnAway(_ request: GenerationRequest) throws(GenerationRefusal) {
+        if let problem = journal?.problem {
+            throw .unavailable(retryAfter: 5, reason: problem.reasonWord)
+        }
+        let now = clock.now
+        let holder = Self.holder(of: request)
+        let arrival = JobArrival(
+            job: JobID(lastJob + 1), client: ClientID(StableText.digest(request.client)), holder: holder,
+            timeout: request.timeout)
+        guard let foreseen = control.foreseenRefusal(of: arrival, at: now) else { return }
+        if foreseen.isRecorded {
+            lastJob += 1
+            let refusal = post(.jobArrived(arrival), at: now)
+            precondition(refusal == foreseen.refusal, "an arrival was not refused as foreseen")
+        }
+        throw describe(foreseen.refusal, holder: holder)
+    }
+
     /// Who comes back: whoever sends the ticket, else whoever sends the same request.
     private static func holder(of request: GenerationRequest) -> TicketHolder {
         if let ticket = request.ticket { return TicketHolder(ticket) }
-        return TicketHolder(
-            StableText.digest("\(request.client)\n\(request.input)\n\(request.maximumTokens ?? 0)"))
+        var digest = StableText.digest(request.client)
+        switch request.input {
+        case .text(let text): digest = StableText.digest(text, after: digest)
+        case .tokens(let tokens): digest = StableText.digest(tokens, after: digest)
+        case .chat(let messages):
+            for message in messages {
+                digest = StableText.digest(message.role.rawValue, after: digest)
+                digest = StableText.digest(message.content, after: digest)
+            }
+        }
+        return TicketHolder(StableText.digest([Int32(clamping: request.maximumTokens ?? 0)], after: digest))
     }
 
     /// Gives a job up; its stream ends with `.failed(.cancelled)`.
@@ -166,16 +200,23 @@ actor Conductor {
 
     /// Hands an event to the control plane and carries its answer out. Returns the refusal of an arriving job, if any.
     @discardableResult
-    func post(_ event: ControlPlane.Event) -> ControlPlane.Refusal? {
+    func post(_ event: ControlPlane.Event, at time: Instant? = nil) -> ControlPlane.Refusal? {
         var actions: [ControlPlane.Action] = []
-        let now = clock.now
+        let now = time ?? clock.now
         control.handle(event, at: now, into: &actions)
         journal?.add(.step(JournalStep(at: now, event: event, actions: actions)))
         var refusal: ControlPlane.Refusal?
-        for action in actions {
-            if case .refuse(_, let reason) = action { refusal = reason } else { carryOut(action) }
+        for (place, action) in actions.enumerated() {
+            switch action {
+            case .refuse(_, let reason): refusal = reason
+            case .abandon(let job, _): abandon(job, before: actions[(place + 1)...])
+            default: carryOut(action)
+            }
         }
         scheduleWake()
+        isCrowded.store(
+            control.dispatcher.queueLength > 0 || control.dispatcher.isDraining || !control.hasHope,
+            ordering: .relaxed)
         return refusal
     }
 
@@ -183,8 +224,7 @@ actor Conductor {
         switch action {
         case .start(let job, let attempt, let chain): start(job, attempt: attempt, on: chain)
         case .queue(let job, let ahead): jobs[job]?.events.yield(.queued(position: ahead + 1))
-        case .refuse: break
-        case .abandon(let job, _): abandon(job)
+        case .refuse, .abandon: break
         case .fail(let job, let failure): fail(job, failure)
         case .connect(let server, let incarnation): connect(server, incarnation)
         case .load(let server, let incarnation): load(server, incarnation)
@@ -223,22 +263,13 @@ actor Conductor {
     private func start(_ id: JobID, attempt number: Int, on index: ChainIndex) {
         guard var record = jobs[id] else { return }
         let chain = plan[index]
-        var hops: [AttemptHop] = []
-        for hop in chain.hops {
-            let shell = servers[hop.server.rawValue]
-            guard let link = shell.link else { continue }
-            hops.append(
-                AttemptHop(
-                    server: hop.server, incarnation: shell.incarnation, link: link,
-                    firstBlock: hop.firstBlock, blockCount: hop.blockCount))
-        }
+        let hops = hops(of: chain, for: Self.engineJob(id, attempt: number), record)
         // Jobs are started on chains whose servers are all ready, and ready servers have links.
         precondition(hops.count == chain.hops.count, "a chain was started without all its servers")
-        let attempt = Attempt(
-            number: number, engineJob: Self.engineJob(id, attempt: number), hops: hops,
-            chainName: configuration.name(of: chain))
-        record.attempt = number
+        let attempt = Attempt(number: number, hops: hops, chainName: configuration.name(of: chain))
+        record.attempt = attempt
         record.hops = hops
+        record.plan = control.plan.number
         record.events.yield(.started(chain: attempt.chainName, attempt: number))
         let previous = record.task
         record.task = Task { [job = record.job] in
@@ -249,12 +280,56 @@ actor Conductor {
         jobs[id] = record
     }
 
-    /// Stops the attempt and frees its caches at once, without waiting for the step under way.
-    private func abandon(_ id: JobID) {
-        guard let record = jobs[id] else { return }
-        record.task?.cancel()
-        let engineJob = Self.engineJob(id, attempt: record.attempt)
-        for hop in record.hops { hop.link.close(job: engineJob) }
+    /// The hops of a chain; those where the job has a cache in this plan go on with it.
+    private func hops(
+        of chain: ServerChain, for engineJob: EngineJobID, _ record: JobRecord
+    ) -> [AttemptHop] {
+        chain.hops.compactMap { hop in
+            let shell = servers[hop.server.rawValue]
+            guard let link = shell.link else { return nil }
+            var new = AttemptHop(
+                server: hop.server, incarnation: shell.incarnation, link: link,
+                firstBlock: hop.firstBlock, blockCount: hop.blockCount, engineJob: engineJob)
+            if record.plan == control.plan.number,
+                let held = record.hops.first(where: { $0.isSamePlace(as: new) })
+            {
+                new.engineJob = held.engineJob
+                new.isTakenOver = true
+            }
+            return new
+        }
+    }
+
+    /// Stops the attempt. Caches that the next attempt goes on with are kept if that starts in the same moment, in the
+    /// place that the job leaves; all others are freed at once, without waiting for the step under way.
+    private func abandon(_ id: JobID, before actions: ArraySlice<ControlPlane.Action>) {
+        guard var record = jobs[id] else { return }
+        var kept: [AttemptHop] = []
+        if !keepsNoStates, let next = Self.start(of: id, in: actions), record.plan == control.plan.number {
+            let places = hops(of: plan[next.chain], for: Self.engineJob(id, attempt: next.attempt), record)
+            kept = record.hops.filter { hop in places.contains { $0.isSamePlace(as: hop) } }
+        }
+        record.attempt?.ending.tell(keeping: kept)
+        if kept.isEmpty { record.task?.cancel() }
+        for hop in record.hops where !kept.contains(where: { $0.isSamePlace(as: hop) }) { hop.close() }
+        record.hops = kept
+        jobs[id] = record
+    }
+
+    private var keepsNoStates: Bool { configuration.keptStates.inAll == .zero }
+
+    /// Where a job starts next.
+    private static func start(
+        of id: JobID, in actions: ArraySlice<ControlPlane.Action>
+    ) -> (attempt: Int, chain: ChainIndex)? {
+        for case .start(id, let attempt, let chain) in actions { return (attempt, chain) }
+        return nil
+    }
+
+    /// Frees the caches of an attempt that ended by itself.
+    private func freeCaches(of id: JobID) {
+        for hop in jobs[id]?.hops ?? [] { hop.close() }
+        jobs[id]?.hops = []
     }
 
     private func fail(_ id: JobID, _ failure: ControlPlane.Failure) {
@@ -277,7 +352,7 @@ actor Conductor {
     }
 
     private func end(_ id: JobID, attempt: Int, _ outcome: AttemptOutcome) {
-        guard let record = jobs[id], record.attempt == attempt else { return }
+        guard let record = jobs[id], record.attempt?.number == attempt else { return }
         switch outcome {
         case .finished(let result, let tokens):
             let position = journal?.add(
@@ -298,8 +373,11 @@ actor Conductor {
                     "attempt": "\(attempt)",
                 ])
             let failure = error.fault.map { AttemptFailure.server(server, incarnation, $0) } ?? .refused
+            // Without a fault nobody says that it is abandoned before its place is given to another.
+            if error.fault == nil { freeCaches(of: id) }
             if error.fault != nil { servers[server.rawValue].lastError = error.description }
             post(.jobFailed(id, attempt: attempt, failure))
+            if jobs[id]?.attempt?.number == attempt { freeCaches(of: id) }
         case .failed(let message):
             journal?.add(.ended(job: id, JournalOutcome(kind: .failed, reason: message)))
             record.events.yield(.failed(.internal(message: message)))

@@ -1,37 +1,5 @@
-import ChainDispatch
 import ChainEngine
 import ChainModel
-
-/// A hop of an attempt: the connection to a server and the blocks computed there.
-struct AttemptHop: Sendable {
-    var server: ServerIndex
-    var incarnation: Incarnation
-    var link: NodeLink
-    var firstBlock: Int
-    var blockCount: Int
-}
-
-/// One start of a job on a chain.
-struct Attempt: Sendable {
-    var number: Int
-    /// The job's name on the servers: different for every attempt, so that nothing of an old one can be mistaken.
-    var engineJob: EngineJobID
-    var hops: [AttemptHop]
-    /// As people read it: `s1 > s3`.
-    var chainName: String
-}
-
-/// How an attempt ended.
-enum AttemptOutcome: Sendable {
-    /// With all its tokens.
-    case finished(GenerationResult, [Int32])
-    /// A server did not do its part over this connection; another path may.
-    case lost(ServerIndex, Incarnation, LinkError)
-    /// Something that another path would repeat.
-    case failed(String)
-    /// The attempt was abandoned: nobody waits for its outcome.
-    case abandoned
-}
 
 /// A request while it is served: its tokens so far and the state of its sampler. An attempt that is lost leaves all
 /// of that as it is, and the next one goes on from it, so that the text does not depend on what the pool does.
@@ -43,24 +11,33 @@ actor GenerationJob {
     let clampedFrom: Int?
     private let ignoreEnd: Bool
     private let logprobs: Int?
-    private let frontend: any ModelFrontend
+    let frontend: any ModelFrontend
     private let events: AsyncStream<GenerationEvent>.Continuation
     private let sampler: TokenSampler
     private var assembler = TextAssembler()
-    private var generated: [Int32] = []
+    private(set) var generated: [Int32] = []
+    /// Caches on servers that a next attempt may go on with, as far as it is known what is in them.
+    var caches: [HopCache] = []
+    let states: KeptStates
+    /// What left the last block for the last of the rows that it has computed; empty before the first.
+    var last: [Float] = []
+    /// What left a hop last: an emulated pool's time goes on from there.
+    var moment: [Float] = []
     /// Set when the last token has been sent. An attempt that finishes while its server is being lost may be followed
     /// by another, which has nothing left to do.
     private var finished: GenerationResult?
 
     init(
         prompt: [Int32], tokenLimit: Int, clampedFrom: Int?, request: GenerationRequest, seed: UInt32,
-        frontend: any ModelFrontend, events: AsyncStream<GenerationEvent>.Continuation
+        frontend: any ModelFrontend, statesBudget: KeptStatesBudget,
+        events: AsyncStream<GenerationEvent>.Continuation
     ) {
         self.prompt = prompt
         self.tokenLimit = tokenLimit
         self.clampedFrom = clampedFrom
         self.frontend = frontend
         self.events = events
+        states = KeptStates(width: frontend.width, budget: statesBudget)
         ignoreEnd = request.ignoreEndOfSequence
         logprobs = request.sampling.logprobs
         sampler = TokenSampler(
@@ -72,19 +49,32 @@ actor GenerationJob {
             vocabularySize: frontend.vocabularySize)
     }
 
-    /// Runs the job on a chain until it ends, fails or the task is cancelled. Frees its caches on every hop.
+    /// Runs the job on a chain until it ends, fails or the attempt is given up. Caches that no attempt goes on with are
+    /// freed; after a loss the conductor does that, which knows what comes next.
     ///
     /// - Precondition: the attempt before has returned.
     func run(_ attempt: Attempt) async -> AttemptOutcome {
-        defer { for hop in attempt.hops { hop.link.close(job: attempt.engineJob) } }
+        let outcome = await outcome(of: attempt)
+        switch outcome {
+        case .finished, .failed:
+            for hop in attempt.hops { hop.close() }
+            states.drop()
+        case .lost, .abandoned:
+            for hop in attempt.ending.left(of: attempt.hops) { hop.close() }
+        }
+        return outcome
+    }
+
+    private func outcome(of attempt: Attempt) async -> AttemptOutcome {
         if let finished { return .finished(finished, generated) }
         do {
+            try attempt.checkWanted()
             try await open(attempt)
             let result = try await generate(attempt)
             finished = result
             return .finished(result, generated)
         } catch let failure as HopFailure {
-            return Task.isCancelled
+            return attempt.isUnwanted
                 ? .abandoned : .lost(failure.hop.server, failure.hop.incarnation, failure.error)
         } catch let error as EngineError {
             return .failed(error.description)
@@ -93,78 +83,20 @@ actor GenerationJob {
         }
     }
 
-    private struct HopFailure: Error {
-        var hop: AttemptHop
-        var error: LinkError
-    }
-
-    /// Reserves the job's caches on all hops, at once.
-    private func open(_ attempt: Attempt) async throws {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for hop in attempt.hops {
-                group.addTask { try await Self.open(attempt.engineJob, on: hop) }
-            }
-            try await group.waitForAll()
-        }
-    }
-
-    private static func open(_ job: EngineJobID, on hop: AttemptHop) async throws {
-        do {
-            try await hop.link.open(job: job, firstBlock: hop.firstBlock, blockCount: hop.blockCount)
-        } catch let error as LinkError {
-            throw HopFailure(hop: hop, error: error)
-        }
-    }
-
     private func generate(_ attempt: Attempt) async throws -> GenerationResult {
-        var last = try await replay(attempt)
+        try await rebuild(attempt)
         while true {
-            try Task.checkCancellation()
+            try attempt.checkWanted()
             let logits = try await frontend.logits(last)
             // From here to the next `await` nothing can come between: a token is chosen, kept and sent, or none is.
-            try Task.checkCancellation()
+            try attempt.checkWanted()
             let token = sampler.next(logits[...])
             if frontend.endsGeneration(token) && !ignoreEnd { return result(.stop, attempt) }
             generated.append(token)
             events.yield(.token(describe(token, logits)))
             if generated.count >= tokenLimit { return result(.length, attempt) }
-            last = try await feed([token], position: prompt.count + generated.count - 1, after: last, attempt)
+            try await carry([token], from: prompt.count + generated.count - 1, attempt)
         }
-    }
-
-    /// Computes everything known so far, with the step boundaries it had when it was first computed, and returns the
-    /// hidden state after the last token.
-    private func replay(_ attempt: Attempt) async throws -> [Float] {
-        var last: [Float] = []
-        var position = 0
-        for start in stride(from: 0, to: prompt.count, by: EngineMemory.stepTokens) {
-            let chunk = Array(prompt[start..<min(prompt.count, start + EngineMemory.stepTokens)])
-            last = try await feed(chunk, position: position, after: last, attempt)
-            position += chunk.count
-        }
-        for start in stride(from: 0, to: generated.count, by: frontend.replayRows) {
-            let chunk = Array(generated[start..<min(generated.count, start + frontend.replayRows)])
-            last = try await feed(chunk, position: position, after: last, attempt)
-            position += chunk.count
-        }
-        return last
-    }
-
-    /// Carries tokens through the chain; returns the hidden state of the last one.
-    private func feed(
-        _ tokens: [Int32], position: Int, after last: [Float], _ attempt: Attempt
-    ) async throws -> [Float] {
-        var hidden = try await frontend.embed(tokens, position: position)
-        frontend.follow(last, in: &hidden)
-        for hop in attempt.hops {
-            do {
-                hidden = try await hop.link.step(
-                    job: attempt.engineJob, position: position, tokenCount: tokens.count, hidden: hidden)
-            } catch let error as LinkError {
-                throw HopFailure(hop: hop, error: error)
-            }
-        }
-        return Array(hidden.suffix(frontend.width))
     }
 
     // MARK: - Results

@@ -15,6 +15,7 @@ package final class Orchestrator: GenerationService {
     let conductor: Conductor
     let journal: Journal?
     private let tickets = Atomic<UInt64>(0)
+    private let statesBudget: KeptStatesBudget
     /// What earlier runs left unfinished and nobody has come back for yet, by request identifier.
     let unfinished: Mutex<[String: JournalRequest]>
 
@@ -29,6 +30,7 @@ package final class Orchestrator: GenerationService {
     ) throws {
         self.configuration = configuration
         self.frontend = frontend
+        statesBudget = KeptStatesBudget(configuration.keptStates)
         let cluster = configuration.cluster
         modelCard = ModelCard(
             id: cluster.model.name, created: Int(Date().timeIntervalSince1970), root: configuration.modelRoot,
@@ -135,6 +137,9 @@ package final class Orchestrator: GenerationService {
         _ request: GenerationRequest, resumes: JournalKey?
     ) async throws(GenerationRefusal) -> GenerationStream {
         guard request.model == modelCard.id else { throw .unknownModel(request.model) }
+        if resumes == nil, conductor.isCrowded.load(ordering: .relaxed) {
+            try await conductor.turnAway(request)
+        }
         let prompt = try tokens(of: request.input)
         guard !prompt.isEmpty else {
             throw .invalid(
@@ -162,7 +167,8 @@ package final class Orchestrator: GenerationService {
         let job = GenerationJob(
             prompt: prompt, tokenLimit: limit,
             clampedFrom: request.maximumTokens.flatMap { $0 > room ? $0 : nil }, request: request,
-            seed: UInt32(truncatingIfNeeded: seed ^ (seed >> 32)), frontend: frontend, events: events)
+            seed: UInt32(truncatingIfNeeded: seed ^ (seed >> 32)), frontend: frontend,
+            statesBudget: statesBudget, events: events)
         let position = try await conductor.submit(
             Conductor.Submission(
                 request: request, job: job, events: events, ticket: ticket, seed: seed,

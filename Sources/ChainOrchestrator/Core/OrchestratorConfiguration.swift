@@ -32,6 +32,8 @@ package struct OrchestratorConfiguration: Sendable {
     package var protection = LinkProtection.none
     /// A single step may take this long.
     package var stepTimeout = Duration.seconds(120)
+    /// Hidden states kept so that of a chain only what was lost is computed again.
+    package var keptStates = KeptStatesBounds.standard
     /// How long `start` waits for servers to be reached.
     package var startLimit = Duration.seconds(20)
 

@@ -242,8 +242,14 @@ final class LinkHandler: ChannelInboundHandler {
 
     func cancelStep(_ step: UInt64) { steps.removeValue(forKey: step)?.call.fail(CancellationError()) }
 
+    /// What waits for an answer about the job fails.
     func closeJob(_ job: UInt64) {
-        opens.removeValue(forKey: job)?.fail(LinkError.refused(.jobUnknown, "job \(job) was closed"))
+        let closed = LinkError.refused(.jobUnknown, "job \(job) was closed")
+        opens.removeValue(forKey: job)?.fail(closed)
+        // A job has one step at a time.
+        if let step = steps.first(where: { $0.value.job == job })?.key {
+            steps.removeValue(forKey: step)?.call.fail(closed)
+        }
         send(.close(job: job))
     }
 
