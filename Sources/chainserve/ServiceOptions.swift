@@ -50,6 +50,13 @@ struct ServiceArguments: ParsableArguments {
     @Flag(help: "Leave prompts and answers out of the journal.")
     var noJournalTexts = false
 
+    @Option(
+        help: """
+            What an accepted request survives from before its first byte on: process (the service may be killed) or \
+            power (the machine may lose power; each request waits for the disk).
+            """)
+    var journalDurability = JournalConfiguration.Durability.process
+
     @Option(help: "Which chain a job starts on: jffc or jffc-wait.")
     var dispatch: DispatchRule = .jffc
 
@@ -80,8 +87,9 @@ struct ServiceArguments: ParsableArguments {
             throw ValidationError("--drain-limit must be seconds, from 0 to 86400")
         }
         guard clientLimit >= 1 else { throw ValidationError("--client-limit must be at least 1") }
-        guard !noJournal || (journal == nil && !noJournalTexts) else {
-            throw ValidationError("--no-journal excludes --journal and --no-journal-texts")
+        guard !noJournal || (journal == nil && !noJournalTexts && journalDurability == .process) else {
+            throw ValidationError(
+                "--no-journal excludes --journal, --no-journal-texts and --journal-durability power")
         }
         guard headThreads >= 1 else { throw ValidationError("--head-threads must be at least 1") }
     }
@@ -116,6 +124,7 @@ struct ServiceArguments: ParsableArguments {
             var configuration = JournalConfiguration(
                 path: path ?? CacheFolder.path("journals/\(name).db"))
             configuration.keepsTexts = section.keepsTexts && !noJournalTexts
+            configuration.durability = journalDurability
             if let limit = section.ageLimit { configuration.ageLimit = .seconds(limit) }
             if let limit = section.sizeLimit {
                 configuration.sizeLimit = limit
@@ -144,3 +153,5 @@ struct ServiceOptions {
     var drainLimit: Double
     var planning: PlanningOptions
 }
+
+extension JournalConfiguration.Durability: ExpressibleByArgument {}

@@ -258,7 +258,10 @@ extension LinkError {
 
 /// FNV-1a of a text's UTF-8, 64 bits: the same in every process.
 enum StableText {
-    static func digest(_ text: String) -> UInt64 {
-        text.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+    static func digest(_ text: String) -> UInt64 { digest(text.utf8, after: 0xCBF2_9CE4_8422_2325) }
+
+    /// Goes on from a digest.
+    static func digest(_ bytes: some Sequence<UInt8>, after digest: UInt64) -> UInt64 {
+        bytes.reduce(digest) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
     }
 }

@@ -81,7 +81,7 @@ actor Conductor {
     }
 
     /// Takes a job in, or refuses it.
-    /// - Returns: its place in the journal, which it has once that is written.
+    /// - Returns: its place in the journal; the client may be told once that is kept.
     func submit(_ submission: Submission) throws(GenerationRefusal) -> UInt64? {
         if let problem = journal?.problem {
             throw .unavailable(retryAfter: 5, reason: problem.reasonWord)
@@ -116,8 +116,25 @@ actor Conductor {
     /// Who comes back: whoever sends the ticket, else whoever sends the same request.
     private static func holder(of request: GenerationRequest) -> TicketHolder {
         if let ticket = request.ticket { return TicketHolder(ticket) }
-        return TicketHolder(
-            StableText.digest("\(request.client)\n\(request.input)\n\(request.maximumTokens ?? 0)"))
+        var digest = StableText.digest(request.client)
+        // Parts end with a byte that no UTF-8 has, so that what moves from one to the next makes a difference.
+        func add(_ text: String) {
+            digest = StableText.digest(text.utf8, after: StableText.digest([0xFF], after: digest))
+        }
+        switch request.input {
+        case .text(let text): add(text)
+        case .tokens(let tokens):
+            for token in tokens {
+                digest = withUnsafeBytes(of: token.littleEndian) { StableText.digest($0, after: digest) }
+            }
+        case .chat(let messages):
+            for message in messages {
+                add(message.role.rawValue)
+                add(message.content)
+            }
+        }
+        add("\(request.maximumTokens ?? 0)")
+        return TicketHolder(digest)
     }
 
     /// Gives a job up; its stream ends with `.failed(.cancelled)`.
@@ -237,10 +254,10 @@ actor Conductor {
         record.hops = hops
         record.events.yield(.started(chain: attempt.chainName, attempt: number))
         let previous = record.task
-        record.task = Task { [job = record.job] in
+        record.task = Task(executorPreference: hops.first?.link.executor) { [job = record.job] in
             await previous?.value
             let outcome = await job.run(attempt)
-            self.end(id, attempt: number, outcome)
+            await self.end(id, attempt: number, outcome)
         }
         jobs[id] = record
     }
@@ -307,18 +324,18 @@ actor Conductor {
         }
     }
 
-    /// Says the last word once it is written down, so that nobody who has heard it can find the request unfinished.
+    /// Says the last word once it is kept, so that nobody who has heard it can find the request unfinished.
     private func deliver(
         _ event: GenerationEvent, to events: AsyncStream<GenerationEvent>.Continuation,
         after position: UInt64?
     ) {
-        guard let journal, let position else {
+        guard let journal, let position, !journal.isKept(position) else {
             events.yield(event)
             events.finish()
             return
         }
         Task {
-            _ = await journal.waitUntilWritten(position)
+            _ = await journal.waitUntilKept(position)
             events.yield(event)
             events.finish()
         }

@@ -79,7 +79,7 @@ actor GenerationJob {
         defer { for hop in attempt.hops { hop.link.close(job: attempt.engineJob) } }
         if let finished { return .finished(finished, generated) }
         do {
-            try await open(attempt)
+            open(attempt)
             let result = try await generate(attempt)
             finished = result
             return .finished(result, generated)
@@ -98,21 +98,11 @@ actor GenerationJob {
         var error: LinkError
     }
 
-    /// Reserves the job's caches on all hops, at once.
-    private func open(_ attempt: Attempt) async throws {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for hop in attempt.hops {
-                group.addTask { try await Self.open(attempt.engineJob, on: hop) }
-            }
-            try await group.waitForAll()
-        }
-    }
-
-    private static func open(_ job: EngineJobID, on hop: AttemptHop) async throws {
-        do {
-            try await hop.link.open(job: job, firstBlock: hop.firstBlock, blockCount: hop.blockCount)
-        } catch let error as LinkError {
-            throw HopFailure(hop: hop, error: error)
+    /// Reserves the job's caches on all hops, at once. A hop that refuses says so to its first step.
+    private func open(_ attempt: Attempt) {
+        for hop in attempt.hops {
+            hop.link.openAhead(
+                job: attempt.engineJob, firstBlock: hop.firstBlock, blockCount: hop.blockCount)
         }
     }
 
