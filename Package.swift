@@ -154,6 +154,9 @@ let package = Package(
 
         // `make bench`.
         .executableTarget(
+            name: "benchmark-dispatch", dependencies: ["ChainDispatch"],
+            path: "Benchmarks/dispatch", exclude: ["run.sh", "reference.cpp"]),
+        .executableTarget(
             name: "benchmark-planner", dependencies: ["ChainFormats", "ChainPlanning"],
             path: "Benchmarks/planner", exclude: ["run.sh", "reference.cpp"]),
         .executableTarget(
