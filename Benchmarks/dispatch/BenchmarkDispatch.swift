@@ -171,7 +171,7 @@ struct Load {
             state ^= state >> 12
             state ^= state << 25
             state ^= state >> 27
-            let place = Int((state &* 0x2545_F491_4F6C_DD1D >> 32) % UInt64(running.count))
+            let place = Int(((state &* 0x2545_F491_4F6C_DD1D) >> 32) % UInt64(running.count))
             let ended = running[place]
             running[place] = running[running.count - 1]
             running.removeLast()
