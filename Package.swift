@@ -161,6 +161,9 @@ let package = Package(
             ],
             path: "Benchmarks/engine", exclude: ["run.sh", "table.sh"], linkerSettings: nativeRunPath),
         .executableTarget(
+            name: "benchmark-dispatch", dependencies: ["ChainDispatch"],
+            path: "Benchmarks/dispatch", exclude: ["run.sh", "reference.cpp"]),
+        .executableTarget(
             name: "benchmark-planner", dependencies: ["ChainFormats", "ChainPlanning"],
             path: "Benchmarks/planner", exclude: ["run.sh", "reference.cpp"]),
         .executableTarget(

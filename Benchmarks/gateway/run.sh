@@ -2,8 +2,8 @@
 # The gateway beside nginx (least_conn) and LiteLLM's proxy: requests per second, and what each adds to the latency.
 # Peers: nginx and wrk from Debian, litellm[proxy] from PyPI (kept in a virtual environment outside the clone).
 set -euo pipefail
-for tool in nginx wrk python3; do
-    command -v $tool >/dev/null || { echo "gateway: $tool is missing: apt-get install nginx-light wrk python3" >&2; exit 75; }
+for tool in nginx wrk python3 gcc; do
+    command -v $tool >/dev/null || { echo "gateway: $tool is missing: apt-get install nginx-light wrk python3 gcc" >&2; exit 75; }
 done
 environment=${CHAINSERVE_CACHE:-$HOME/.cache/chainserve}/bench-venv-litellm
 if [ ! -x "$environment/bin/litellm" ]; then
@@ -12,4 +12,5 @@ if [ ! -x "$environment/bin/litellm" ]; then
         echo "gateway: litellm cannot be installed" >&2; exit 75; }
 fi
 swift build -c release --product chainserve >&2
-exec python3 Benchmarks/gateway/compare.py .build/release/chainserve "$environment/bin/litellm" "$@"
+gcc -O2 -o .build/gateway-load Benchmarks/gateway/load.c -lm
+exec python3 Benchmarks/gateway/compare.py .build/release/chainserve "$environment/bin/litellm" .build/gateway-load "$@"

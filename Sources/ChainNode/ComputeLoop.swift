@@ -28,6 +28,8 @@ final class ComputeLoop {
     private var openJobs: Set<EngineJobID> = []
     private var waiting: [WaitingStep] = []
     private var due = DueResults()
+    /// What commands and steps of one turn lead to, sent together: most turns open a job and compute its first step.
+    private var answers: [WireOutput] = []
     private var stepsRun: UInt64 = 0
 
     init(
@@ -53,8 +55,14 @@ final class ComputeLoop {
             }
             publishHealth()
             runBatch()
-            if due.next != nil { reply?.send(due.take(at: EmulatedState.now())) }
+            if due.next != nil { answers += due.take(at: EmulatedState.now()) }
+            sendAnswers()
         }
+    }
+
+    private func sendAnswers() {
+        reply?.send(answers)
+        answers.removeAll(keepingCapacity: true)
     }
 
     private func handle(_ command: ComputeCommand) {
@@ -81,16 +89,15 @@ final class ComputeLoop {
 
     private func open(_ job: EngineJobID, firstBlock: Int, blockCount: Int) {
         guard let engine, loading == nil else {
-            reply?.send(
-                .openRefused(job: job.rawValue, Refusal(.notLoaded, "this server hosts no blocks yet")))
+            answer(.openRefused(job: job.rawValue, Refusal(.notLoaded, "this server hosts no blocks yet")))
             return
         }
         do throws(EngineError) {
             try engine.open(job, firstBlock: firstBlock, blockCount: blockCount)
             openJobs.insert(job)
-            reply?.send(.opened(job: job.rawValue, unitsFree: engine.limits.unitCount - engine.unitsUsed))
+            answer(.opened(job: job.rawValue, unitsFree: engine.limits.unitCount - engine.unitsUsed))
         } catch {
-            reply?.send(.openRefused(job: job.rawValue, Refusal(error)))
+            answer(.openRefused(job: job.rawValue, Refusal(error)))
         }
     }
 
@@ -99,8 +106,10 @@ final class ComputeLoop {
         due.remove(job)
         if openJobs.remove(job) != nil { engine?.close(job) }
         let free = engine.map { $0.limits.unitCount - $0.unitsUsed } ?? 0
-        reply?.send(.closed(job: job.rawValue, unitsFree: free))
+        answer(.closed(job: job.rawValue, unitsFree: free))
     }
+
+    private func answer(_ message: Message) { answers.append(.message(message)) }
 
     private func endSession() {
         waiting = []
@@ -108,6 +117,7 @@ final class ComputeLoop {
         for job in openJobs.sorted() { engine?.close(job) }
         openJobs = []
         loading = nil
+        answers = []
         reply = nil
     }
 
@@ -146,7 +156,7 @@ final class ComputeLoop {
         waiting.removeFirst(taken)
         if !batch.isEmpty { outputs += compute(batch, engine: engine) }
         publishHealth()
-        reply?.send(outputs)
+        answers += outputs
     }
 
     /// What can be said against a step before it joins others: one that is wrong must not fail them.

@@ -60,6 +60,13 @@ struct ServiceArguments: ParsableArguments {
     @Flag(help: "Leave prompts and answers out of the journal.")
     var noJournalTexts = false
 
+    @Option(
+        help: """
+            What an accepted request survives from before its first byte on: process (the service may be killed) or \
+            power (the machine may lose power; each request waits for the disk).
+            """)
+    var journalDurability = JournalConfiguration.Durability.process
+
     @Option(help: "Which chain a job starts on: jffc or jffc-wait.")
     var dispatch: DispatchRule = .jffc
 
@@ -116,8 +123,9 @@ struct ServiceArguments: ParsableArguments {
             throw ValidationError("--\(name) must be MiB, from 0 to \(1 << 30)")
         }
         guard clientLimit >= 1 else { throw ValidationError("--client-limit must be at least 1") }
-        guard !noJournal || (journal == nil && !noJournalTexts) else {
-            throw ValidationError("--no-journal excludes --journal and --no-journal-texts")
+        guard !noJournal || (journal == nil && !noJournalTexts && journalDurability == .process) else {
+            throw ValidationError(
+                "--no-journal excludes --journal, --no-journal-texts and --journal-durability power")
         }
         guard headThreads >= 1 else { throw ValidationError("--head-threads must be at least 1") }
     }
@@ -157,6 +165,7 @@ struct ServiceArguments: ParsableArguments {
             var configuration = JournalConfiguration(
                 path: path ?? CacheFolder.path("journals/\(name).db"))
             configuration.keepsTexts = section.keepsTexts && !noJournalTexts
+            configuration.durability = journalDurability
             if let limit = section.ageLimit { configuration.ageLimit = .seconds(limit) }
             if let limit = section.sizeLimit {
                 configuration.sizeLimit = limit
@@ -203,3 +212,5 @@ struct ServiceOptions {
 enum ReplanMode: String, ExpressibleByArgument, CaseIterable {
     case never, advise, auto
 }
+
+extension JournalConfiguration.Durability: ExpressibleByArgument {}

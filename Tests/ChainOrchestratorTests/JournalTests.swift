@@ -183,6 +183,165 @@ struct JournalTests {
         }
     }
 
+    /// What a process that is killed now leaves behind.
+    private func killed(_ configuration: JournalConfiguration) throws -> JournalConfiguration {
+        var copy = configuration
+        copy.path = configuration.path + "-killed"
+        for suffix in ["", "-wal", "-log0", "-log1"]
+        where FileManager.default.fileExists(atPath: configuration.path + suffix) {
+            try? FileManager.default.removeItem(atPath: copy.path + suffix)
+            try FileManager.default.copyItem(
+                atPath: configuration.path + suffix, toPath: copy.path + suffix)
+        }
+        return copy
+    }
+
+    @Test("What is kept survives the death of the process before the tables have it, half a record besides")
+    func killedBeforeCommit() async throws {
+        try await withJournal { configuration in
+            var configuration = configuration
+            configuration.commitInterval = .seconds(3600)
+            let journal = try open(configuration)
+            defer { journal.close() }
+            for (job, name) in [(1, "one"), (2, "two"), (3, "three")] as [(UInt64, String)] {
+                #expect(journal.isKept(journal.add(accepted(job, name))))
+            }
+            let result = GenerationResult(
+                reason: .stop, promptTokens: 3, completionTokens: 2, chain: "a > b", attempts: 1)
+            journal.add(
+                .ended(job: JobID(2), JournalOutcome(kind: .finished, result: result, tokens: [7, -1])))
+            journal.add(.ended(job: JobID(3), JournalOutcome(kind: .failed, reason: "why \"\u{1}é")))
+            #expect(try JournalReader(path: configuration.path).requests().isEmpty)
+
+            let copy = try killed(configuration)
+            let log = try #require(FileHandle(forWritingAtPath: copy.path + "-log0"))
+            try log.seekToEnd()
+            try log.write(contentsOf: [200, 0, 0, 0, 1, 2, 3, 4, 1, 1])
+            try log.close()
+            for _ in 0..<2 {
+                let later = try open(copy)
+                #expect(try later.unfinished().map(\.requestID) == ["one"])
+                #expect(try later.unfinished().first?.request?.input == .text("a secret prompt"))
+                let two = try #require(try later.latest(requestID: "two"))
+                #expect(two.status == .finished && two.tokens == [7, -1] && two.result == result)
+                #expect(try later.latest(requestID: "three")?.reason == "why \"\u{1}é")
+                later.close()
+                #expect(!FileManager.default.fileExists(atPath: copy.path + "-log0"))
+            }
+        }
+    }
+
+    @Test("With power durability nothing is kept before the disk has it")
+    func powerWaits() async throws {
+        try await withJournal { configuration in
+            var configuration = configuration
+            configuration.durability = .power
+            configuration.commitInterval = .seconds(3600)
+            let journal = try open(configuration)
+            defer { journal.close() }
+            let position = journal.add(accepted(1, "one"))
+            #expect(!journal.isKept(position))
+            #expect(await journal.waitUntilKept(position) == nil)
+            #expect(journal.isKept(position))
+            #expect(try JournalReader(path: configuration.path).requests().map(\.requestID) == ["one"])
+            #expect(!FileManager.default.fileExists(atPath: configuration.path + "-log0"))
+        }
+    }
+
+    @Test("A full log has requests wait for the tables; once they have all, it is empty again")
+    func fullLog() async throws {
+        try await withJournal { configuration in
+            var configuration = configuration
+            configuration.logLimit = ByteCount(2000)
+            configuration.commitInterval = .seconds(3600)
+            let journal = try open(configuration)
+            defer { journal.close() }
+            var positions: [UInt64] = []
+            while positions.count < 100, positions.allSatisfy({ journal.isKept($0) }) {
+                positions.append(journal.add(accepted(UInt64(positions.count + 1), "r\(positions.count)")))
+            }
+            #expect((2..<100).contains(positions.count))
+            // Also what fits again: it follows one that is not kept.
+            let short = journal.add(.interrupted(JournalKey(run: 0, job: 0)))
+            #expect(!journal.isKept(short))
+            #expect(await journal.waitUntilKept(short) == nil)
+            #expect(try JournalReader(path: configuration.path).requests().count == positions.count)
+            try await eventually("the log is empty") {
+                try RequestLog.paths(of: configuration.path).allSatisfy {
+                    try FileManager.default.attributesOfItem(atPath: $0)[.size] as? Int == 0
+                }
+            }
+            #expect(journal.isKept(journal.add(accepted(101, "last"))))
+        }
+    }
+
+    /// Whether a text of the journal's own is, field by field, what Foundation makes of the value.
+    private func isSame<Value: Codable & Equatable>(_ text: [UInt8], as value: Value) throws -> Bool {
+        let (ours, theirs) = (Data(text), try JSONEncoder().encode(value))
+        let options = JSONSerialization.ReadingOptions.fragmentsAllowed
+        let objects = try [ours, theirs].map { try JSONSerialization.jsonObject(with: $0, options: options) }
+        let isEqual = (objects[0] as? NSObject)?.isEqual(objects[1]) ?? false
+        return try isEqual && JSONDecoder().decode(Value.self, from: ours) == value
+    }
+
+    @Test("The journal's JSON is Foundation's")
+    func texts() throws {
+        var full = request("é\n\"\\/\u{0}\u{1F}\u{7F}\u{2028}€😀")
+        #expect(try isSame(JournalText.of(full), as: full))
+        full.input = .chat([ChatMessage(role: .user, content: "a\tb"), ChatMessage(role: .system, content: "")])
+        full.sampling = SamplingParameters(
+            temperature: 0.1, topP: 1e-300, topK: 3, seed: .max, frequencyPenalty: 0.25, presencePenalty: -2,
+            logprobs: 0)
+        (full.stop, full.client, full.ticket) = (["\r\n", "x"], "someone", .max)
+        (full.timeout, full.ignoreEndOfSequence) = (.seconds(1.5), true)
+        full.presentation = AnswerPresentation(
+            shape: .completion, options: AnswerOptions(isStreamed: true, includesContinuousUsage: true),
+            created: 7)
+        #expect(try isSame(JournalText.of(full), as: full))
+        full.input = .tokens([0, .max])
+        #expect(try isSame(JournalText.of(full), as: full))
+        // Nothing of a request that has everything is missing.
+        #expect(!Mirror(reflecting: full).children.contains { "\($0.value)" == "nil" })
+        for clamped in [nil, 9] {
+            let result = GenerationResult(
+                reason: .length, promptTokens: 1, completionTokens: 2, clampedFrom: clamped, chain: "a > b",
+                attempts: 3, trailingText: "\u{FFFD}")
+            #expect(try isSame(JournalText.of(result), as: result))
+        }
+    }
+
+    @Test("Steps in the journal are Foundation's JSON, whatever happened")
+    func stepTexts() throws {
+        let hop = ChainHop(server: ServerIndex(1), firstBlock: 1, blockCount: 2)
+        let plan = PlanInstallation(
+            number: 2, chains: [.init(hops: [hop, hop], capacity: 3, serviceTime: .seconds(1.5))],
+            checksums: [RangeChecksum(5), nil])
+        let (job, server, one) = (JobID(1 << 60), ServerIndex(0), Incarnation(1))
+        func arrival(_ timeout: ChainModel.Duration?) -> JobArrival {
+            JobArrival(job: job, client: ClientID(1 << 60), holder: TicketHolder(2), timeout: timeout)
+        }
+        let events: [ControlPlane.Event] = [
+            .tick, .planInstalled(plan), .jobArrived(arrival(nil)), .jobArrived(arrival(.seconds(2))),
+            .jobCompleted(job, attempt: 2), .jobCancelled(job), .serverHeard(server, one),
+            .jobFailed(job, attempt: 1, .server(server, one, .closed)), .drainStarted(within: nil),
+            .serverConnected(server, one, holds: RangeChecksum(5)), .rolloutStarted([server, server]),
+        ]
+        let frequent: [ControlPlane.Action] = [
+            .start(job, attempt: 1, ChainIndex(4)), .queue(job, ahead: 3), .ping(server, one),
+        ]
+        let rare: [ControlPlane.Action] = [
+            .refuse(job, .init(.queueFull, retryAfter: .seconds(1), hasTicket: true)), .fail(job, .deadline),
+            .recompose(excluding: [server], plan: 4), .drained,
+        ]
+        let steps = events.flatMap { event in
+            [[], frequent, rare, frequent + rare].map {
+                JournalStep(at: Instant(nanoseconds: 1 << 60), event: event, actions: $0)
+            }
+        }
+        #expect(try isSame(JournalText.of(steps), as: steps))
+        #expect(try isSame(JournalText.of([JournalStep]()), as: [JournalStep]()))
+    }
+
     @Test("Steps expand to what they were")
     func compression() throws {
         let data = Data((0..<10_000).map { UInt8(truncatingIfNeeded: $0 &* $0 >> 3) })

@@ -88,7 +88,7 @@ actor Conductor {
     }
 
     /// Takes a job in, or refuses it.
-    /// - Returns: its place in the journal, which it has once that is written.
+    /// - Returns: its place in the journal; the client may be told once that is kept.
     func submit(_ submission: Submission) throws(GenerationRefusal) -> UInt64? {
         if let problem = journal?.problem {
             throw .unavailable(retryAfter: 5, reason: problem.reasonWord)
@@ -272,10 +272,10 @@ actor Conductor {
         record.plan = control.plan.number
         record.events.yield(.started(chain: attempt.chainName, attempt: number))
         let previous = record.task
-        record.task = Task { [job = record.job] in
+        record.task = Task(executorPreference: hops.first?.link.executor) { [job = record.job] in
             await previous?.value
             let outcome = await job.run(attempt)
-            self.end(id, attempt: number, outcome)
+            await self.end(id, attempt: number, outcome)
         }
         jobs[id] = record
     }
@@ -389,18 +389,18 @@ actor Conductor {
         }
     }
 
-    /// Says the last word once it is written down, so that nobody who has heard it can find the request unfinished.
+    /// Says the last word once it is kept, so that nobody who has heard it can find the request unfinished.
     private func deliver(
         _ event: GenerationEvent, to events: AsyncStream<GenerationEvent>.Continuation,
         after position: UInt64?
     ) {
-        guard let journal, let position else {
+        guard let journal, let position, !journal.isKept(position) else {
             events.yield(event)
             events.finish()
             return
         }
         Task {
-            _ = await journal.waitUntilWritten(position)
+            _ = await journal.waitUntilKept(position)
             events.yield(event)
             events.finish()
         }

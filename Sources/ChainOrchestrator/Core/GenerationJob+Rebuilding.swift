@@ -25,7 +25,7 @@ private struct StatesMissing: Error {}
 /// were first computed, so that the same numbers come out.
 extension GenerationJob {
     /// Reserves the job's caches on all hops, at once; those that the attempt goes on with are there already.
-    func open(_ attempt: Attempt) async throws {
+    func open(_ attempt: Attempt) {
         let old = caches
         caches = attempt.hops.map { hop in
             let held = old.first { $0.hop.isSamePlace(as: hop) && $0.hop.engineJob == hop.engineJob }
@@ -35,34 +35,24 @@ extension GenerationJob {
         if !hasWhatIsNeeded { caches = attempt.hops.map { HopCache(hop: $0) } }
         if caches.last?.rows == 0 { last = [] }
         states.keepOnly(attempt.hops.map(\.firstBlock))
-        try await openDoubtful()
+        openDoubtful()
     }
 
-    private func openDoubtful() async throws {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for cache in caches where cache.isInDoubt {
-                // A cache of that name is of no use: its place is opened anew.
-                if cache.hop.isTakenOver { cache.hop.close() }
-                group.addTask { try await Self.open(cache.hop) }
-            }
-            try await group.waitForAll()
+    /// Nobody waits for the answers: a hop that refuses says so to its first step, and until that has been answered its
+    /// cache stays in doubt.
+    private func openDoubtful() {
+        for cache in caches where cache.isInDoubt {
+            let hop = cache.hop
+            // A cache of that name is of no use: its place is opened anew.
+            if hop.isTakenOver { hop.close() }
+            hop.link.openAhead(job: hop.engineJob, firstBlock: hop.firstBlock, blockCount: hop.blockCount)
         }
-        for index in caches.indices { caches[index].isInDoubt = false }
     }
 
     /// Whether every hop that has computed less than the one before it can be given what entered there.
     private var hasWhatIsNeeded: Bool {
         zip(caches, caches.dropFirst()).allSatisfy { before, after in
             after.rows >= before.rows || states.rowCount(entering: after.hop.firstBlock) >= before.rows
-        }
-    }
-
-    private static func open(_ hop: AttemptHop) async throws {
-        do {
-            try await hop.link.open(
-                job: hop.engineJob, firstBlock: hop.firstBlock, blockCount: hop.blockCount)
-        } catch let error as LinkError {
-            throw HopFailure(hop: hop, error: error)
         }
     }
 
@@ -76,7 +66,7 @@ extension GenerationJob {
             for hop in attempt.hops { hop.close() }
             caches = attempt.hops.map { HopCache(hop: $0) }
             last = []
-            try await openDoubtful()
+            openDoubtful()
             try await computeMissing(attempt)
         }
     }

@@ -69,7 +69,7 @@ actor GenerationJob {
         if let finished { return .finished(finished, generated) }
         do {
             try attempt.checkWanted()
-            try await open(attempt)
+            open(attempt)
             let result = try await generate(attempt)
             finished = result
             return .finished(result, generated)

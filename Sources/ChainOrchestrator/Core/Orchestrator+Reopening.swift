@@ -17,6 +17,7 @@ extension Orchestrator {
             return try await resume(left)
         }
         let known: JournalRequest?
+        await journal.flush()
         do { known = try journal.latest(requestID: requestID) } catch {
             throw .unavailable("the journal cannot be read")
         }

@@ -155,7 +155,7 @@ package final class Orchestrator: GenerationService {
             request, prompt: prompt, limit: min(wanted, room), room: room, seed: seed, resumes: resumes)
     }
 
-    /// Makes the job and has it accepted. Returns once that is written down.
+    /// Makes the job and has it accepted. Returns once that is kept.
     private func start(
         _ request: GenerationRequest, prompt: [Int32], limit: Int, room: Int, seed: UInt64,
         resumes: JournalKey?
@@ -173,7 +173,7 @@ package final class Orchestrator: GenerationService {
             Conductor.Submission(
                 request: request, job: job, events: events, ticket: ticket, seed: seed,
                 promptTokens: prompt.count, resumes: resumes))
-        if let journal, let position, let problem = await journal.waitUntilWritten(position) {
+        if let journal, let position, let problem = await journal.waitUntilKept(position) {
             stream.cancel()
             throw .unavailable(retryAfter: 5, reason: problem.reasonWord)
         }

@@ -105,10 +105,14 @@ package struct Gateway: Sendable {
     }
 
     private func serverBuilder() throws -> HTTPServerBuilder {
-        guard let files = configuration.tls else { return .http1(configuration: channelConfiguration) }
+        let channelConfiguration = channelConfiguration
+        let plain = HTTPServerBuilder { responder in
+            LoopBoundChannel(base: HTTP1Channel(responder: responder, configuration: channelConfiguration))
+        }
+        guard let files = configuration.tls else { return plain }
         #if TLS
             return try .tls(
-                .http1(configuration: channelConfiguration),
+                plain,
                 tlsConfiguration: try TLSFiles.serverConfiguration(files, offering: ["http/1.1"]))
         #else
             _ = files

@@ -9,6 +9,10 @@ import Synchronization
 /// What a service has accepted and what became of it, on disk: written in order by a thread of its own, many records in
 /// one commit, away from the paths that requests take.
 ///
+/// With `Durability.process` the word to a client waits for no disk and no thread: the calling thread hands the record of
+/// a request to the operating system (`RequestLog`), which keeps it when the process is killed; the tables get it within
+/// `commitInterval`, and the disk within `syncInterval` more. With `power` the word waits for a commit on the disk.
+///
 /// When nothing can be written, because the disk is full, requests that were accepted go on and new ones are refused;
 /// writing is tried again until it succeeds.
 package final class Journal: Sendable {
@@ -30,10 +34,14 @@ package final class Journal: Sendable {
     }
 
     private struct Buffer {
-        var records: [JournalEntry] = []
-        /// Records ever added, and those on disk.
+        var records: [JournalRecord] = []
+        /// Records ever added, and those in the tables.
         var added: UInt64 = 0
         var written: UInt64 = 0
+        /// `nil` with `Durability.power`.
+        var log: RequestLog?
+        /// The last record of a request that the log did not take: until the tables have it, later ones stand on nothing.
+        var lastUnlogged: UInt64 = 0
         var waiters: [Waiter] = []
         var failure: JournalError?
         /// Steps that found no room: what comes after cannot be replayed.
@@ -51,12 +59,24 @@ package final class Journal: Sendable {
         guard lockDescriptor >= 0, flock(lockDescriptor, LOCK_EX | LOCK_NB) == 0 else {
             throw JournalError.inUse(configuration.path)
         }
+        var first = Buffer()
         do {
+            let left = RequestLog.leftovers(of: configuration.path)
+            // Steps are not in the log: those of the moment before the process was killed are not known.
+            _ = try store.write(left, run: 0, firstStep: 0, at: Self.wallClock)
+            try store.sync()
+            for path in RequestLog.paths(of: configuration.path) { unlink(path) }
+            if configuration.durability == .process {
+                let limit = min(configuration.logLimit.rawValue, configuration.hardSizeLimit.rawValue / 8)
+                first.log = try RequestLog(journal: configuration.path, sizeLimit: limit)
+            }
             run = try store.beginRun(setting, at: Self.wallClock)
+        } catch let error as JournalError {
+            throw error
         } catch {
             throw JournalError.cannotOpen(configuration.path, reason: "\(error)")
         }
-        buffer = Mutex(Buffer())
+        buffer = Mutex(first)
         let thread = Thread { [self] in
             writeUntilClosed()
             ended.signal()
@@ -78,27 +98,56 @@ package final class Journal: Sendable {
         }
     }
 
-    /// Takes a record; returns at once.
-    /// - Returns: its position, for `waitUntilWritten`.
+    /// Takes an entry, and hands it to the operating system where the configuration has it so; waits for nothing else.
+    /// - Returns: its position, for `isKept` and `waitUntilKept`.
     @discardableResult
-    func add(_ record: JournalEntry) -> UInt64 {
+    func add(_ entry: JournalEntry) -> UInt64 {
+        let record = JournalRecord(
+            entry, run: run, keepsTexts: configuration.keepsTexts, at: Self.wallClock)
+        let frame = configuration.durability == .process ? record.frame : nil
         let (position, isFirst) = buffer.withLock { buffer in
             // The ends of requests are always kept: there are no more of them than of requests.
-            if case .step = record, buffer.records.count >= configuration.bufferLimit {
+            if !record.isOfRequest, buffer.records.count >= configuration.bufferLimit {
                 buffer.lostSteps += 1
                 return (buffer.added, false)
             }
             buffer.records.append(record)
             buffer.added += 1
+            if let frame, buffer.log?.append(frame, position: buffer.added) != true {
+                buffer.lastUnlogged = buffer.added
+            }
             return (buffer.added, buffer.records.count == 1)
         }
         if isFirst { wake.signal() }
         return position
     }
 
-    /// Returns when everything up to `position` is on disk, or why it is not.
+    /// Whether a client may be told of what was added at `position`: it survives what the configuration promises.
+    func isKept(_ position: UInt64) -> Bool {
+        buffer.withLock { $0.written >= Self.needed(for: position, in: $0) }
+    }
+
+    /// Returns when that is so, or why it is not.
+    func waitUntilKept(_ position: UInt64) async -> JournalError? {
+        let needed: UInt64 = buffer.withLock { Self.needed(for: position, in: $0) }
+        return await waitUntilWritten(needed)
+    }
+
+    /// What the tables must have before the record at `position` is kept.
+    private static func needed(for position: UInt64, in buffer: Buffer) -> UInt64 {
+        buffer.log == nil ? position : min(position, buffer.lastUnlogged)
+    }
+
+    /// Returns when the tables have all that was added before, or cannot be written.
+    func flush() async {
+        let position = buffer.withLock { $0.added }
+        _ = await waitUntilWritten(position)
+    }
+
+    /// Returns when the tables have everything up to `position`, or why they have not.
     func waitUntilWritten(_ position: UInt64) async -> JournalError? {
-        await withCheckedContinuation { answer in
+        if buffer.withLock({ $0.written >= position }) { return nil }
+        return await withCheckedContinuation { answer in
             let result: JournalError?? = buffer.withLock { buffer in
                 if buffer.written >= position { return .some(nil) }
                 if let failure = buffer.failure { return .some(failure) }
@@ -116,6 +165,10 @@ package final class Journal: Sendable {
         ended.wait()
         try? store.endRun(run, at: Self.wallClock)
         try? store.database.close()
+        buffer.withLock { buffer in
+            buffer.log?.end(journal: configuration.path, removesFiles: buffer.written == buffer.added)
+            buffer.log = nil
+        }
         _ = flock(lockDescriptor, LOCK_UN)
         closeDescriptor(lockDescriptor)
     }
@@ -124,30 +177,30 @@ package final class Journal: Sendable {
 
     private func writeUntilClosed() {
         var nextStep = 0
-        var lastPruned = ContinuousClock.now
+        var (lastPruned, lastSynced) = (ContinuousClock.now, ContinuousClock.now)
         while true {
             let isClosing = buffer.withLock { $0.isClosing && $0.records.isEmpty }
             if isClosing { return answerWaiters() }
             wait()
-            let batch = buffer.withLock { buffer in
-                let batch = buffer.records
-                return Array(batch.prefix(Self.batchLimit))
-            }
+            let batch = buffer.withLock { Array($0.records.prefix(Self.batchLimit)) }
             guard !batch.isEmpty else { continue }
             do {
-                nextStep += try store.write(
-                    batch, run: run, firstStep: nextStep, keepsTexts: configuration.keepsTexts,
-                    at: Self.wallClock)
+                nextStep += try store.write(batch, run: run, firstStep: nextStep, at: Self.wallClock)
                 succeeded(batch.count)
+                emptyLog()
             } catch {
                 failed("\(error)")
                 if buffer.withLock({ $0.isClosing }) { return }
             }
-            if ContinuousClock.now - lastPruned > .seconds(configuration.pruneInterval.seconds) {
-                lastPruned = .now
-                prune()
-            }
+            if isDue(configuration.syncInterval, since: &lastSynced) { sync() }
+            if isDue(configuration.pruneInterval, since: &lastPruned) { prune() }
         }
+    }
+
+    private func isDue(_ interval: ChainModel.Duration, since last: inout ContinuousClock.Instant) -> Bool {
+        guard ContinuousClock.now - last > .seconds(interval.seconds) else { return false }
+        last = .now
+        return true
     }
 
     /// Most records in one commit.
@@ -156,16 +209,27 @@ package final class Journal: Sendable {
     /// Returns when there is something to write now: at once when somebody waits for it, else a little later, so that
     /// more is written together.
     private func wait() {
-        let (isEmpty, isAwaited, hasFailed) = buffer.withLock {
-            ($0.records.isEmpty, !$0.waiters.isEmpty || $0.isClosing, $0.failure != nil)
+        if buffer.withLock({ $0.failure != nil }) {
+            return Thread.sleep(forTimeInterval: configuration.retryInterval.seconds)
         }
-        if hasFailed {
-            Thread.sleep(forTimeInterval: configuration.retryInterval.seconds)
-        } else if isEmpty {
-            wake.wait()
-        } else if !isAwaited {
-            _ = wake.wait(timeout: .now() + .nanoseconds(Int(configuration.commitInterval.nanoseconds)))
+        if buffer.withLock({ $0.records.isEmpty }) { wake.wait() }
+        let end = DispatchTime.now() + .nanoseconds(Int(configuration.commitInterval.nanoseconds))
+        while buffer.withLock({ $0.waiters.isEmpty && !$0.isClosing }) {
+            if wake.wait(timeout: end) == .timedOut { return }
         }
+    }
+
+    /// Empties the half of the log whose records the tables have.
+    private func emptyLog() {
+        let emptied: (file: Int, descriptor: Int32)? = buffer.withLock { buffer in
+            guard var log = buffer.log else { return nil }
+            let file = log.turn(written: buffer.written)
+            buffer.log = log
+            return file.map { ($0, log.descriptor(of: $0)) }
+        }
+        // Nobody appends to it meanwhile, and requests need not wait for it.
+        guard let emptied, ftruncate(emptied.descriptor, 0) == 0 else { return }
+        buffer.withLock { $0.log?.noteEmptied(emptied.file) }
     }
 
     private func succeeded(_ count: Int) {
@@ -201,6 +265,13 @@ package final class Journal: Sendable {
             return buffer.waiters
         }
         for waiter in waiters { waiter.answer.resume(returning: nil) }
+    }
+
+    private func sync() {
+        do { try store.sync() } catch {
+            logger.warning(
+                "the journal's last moments may not be on the disk", metadata: ["reason": "\(error)"])
+        }
     }
 
     private func prune() {

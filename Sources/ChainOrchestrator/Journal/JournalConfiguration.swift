@@ -2,6 +2,15 @@ import ChainModel
 
 /// Where a journal is kept and the bounds it keeps. Every bound has a name and a default.
 package struct JournalConfiguration: Hashable, Sendable {
+    /// What an accepted request survives from before its first byte on.
+    package enum Durability: String, CaseIterable, Hashable, Sendable {
+        /// The death of the process: the operating system has its record.
+        case process
+        /// Loss of power, too: the disk has it (`fsync`).
+        case power
+    }
+
+    package var durability = Durability.process
     /// One SQLite file; `-wal` and `-shm` lie beside it while it is open.
     package var path: String
     /// Prompts and answers are kept. Without them a request cannot go on after the service was killed.
@@ -16,6 +25,11 @@ package struct JournalConfiguration: Hashable, Sendable {
     package var bufferLimit = 1 << 16
     /// Records for which nobody waits are written together after this long at the latest.
     package var commitInterval = Duration.milliseconds(50)
+    /// Bytes of records that the log holds until they are in the tables; beyond, a request waits for the tables. With a
+    /// small file less: an eighth of `hardSizeLimit`.
+    package var logLimit = ByteCount(16 << 20)
+    /// With `process`, the disk has what was committed after this long, which is what loss of power may cost.
+    package var syncInterval = Duration.seconds(1)
     /// How often writing is tried again after it failed.
     package var retryInterval = Duration.seconds(1)
     /// How often old records are removed.

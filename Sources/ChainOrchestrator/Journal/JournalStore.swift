@@ -21,8 +21,9 @@ struct JournalStore {
         settings.prepareDatabase { database in
             guard !isReadOnly else { return }
             try database.execute(sql: "PRAGMA journal_mode = WAL")
-            // A commit is on the disk before it counts, not merely handed to the system.
-            try database.execute(sql: "PRAGMA synchronous = FULL")
+            // With `power` a commit is on the disk before it counts; else the system has it, and the disk in a moment.
+            let level = configuration.durability == .power ? "FULL" : "NORMAL"
+            try database.execute(sql: "PRAGMA synchronous = \(level)")
             let pages = max(64, configuration.hardSizeLimit.rawValue / 4096)
             _ = try Int.fetchOne(database, sql: "PRAGMA max_page_count = \(pages)")
             try database.execute(sql: "PRAGMA wal_autocheckpoint = 256")
@@ -111,74 +112,72 @@ struct JournalStore {
         }
     }
 
-    /// Writes all of `records` or none.
+    /// Writes all of `records` or none. Records of requests that are there already change nothing.
     /// - Parameter firstStep: number of the first step among them within the run.
     /// - Returns: steps written.
-    func write(
-        _ records: [JournalEntry], run: Int64, firstStep: Int, keepsTexts: Bool, at time: Double
-    ) throws -> Int {
+    func write(_ records: [JournalRecord], run: Int64, firstStep: Int, at time: Double) throws -> Int {
         var steps: [JournalStep] = []
         try database.write { database in
             for record in records {
                 switch record {
                 case .step(let step): steps.append(step)
-                case .accepted(let job, let request, let seed, let promptTokens, let earlier):
-                    let encoded = keepsTexts ? try JSONEncoder().encode(request) : nil
-                    try database.execute(
-                        sql: """
-                            INSERT INTO request (run, job, requestID, status, acceptedAt, request, seed, promptTokens)
-                            VALUES (?, ?, ?, 'accepted', ?, ?, ?, ?)
-                            """,
-                        arguments: [
-                            run, Int64(job.rawValue), request.requestID, time, encoded,
-                            Int64(bitPattern: seed), promptTokens,
-                        ])
-                    if let earlier {
-                        try setStatus("resumed", of: earlier, at: time, in: database)
-                    }
-                case .ended(let job, let outcome):
-                    try end(job, outcome, run: run, keepsTexts: keepsTexts, at: time, in: database)
-                case .interrupted(let key): try setStatus("interrupted", of: key, at: time, in: database)
+                case .accepted(let accepted): try accept(accepted, in: database)
+                case .ended(let ended): try end(ended, in: database)
+                case .interrupted(let key, let time):
+                    try setStatus("interrupted", of: key, at: time, in: database)
                 }
             }
             guard !steps.isEmpty else { return }
-            let plain = try JSONEncoder().encode(steps)
-            try database.execute(
-                sql: "INSERT INTO step (run, first, count, writtenAt, steps, size) VALUES (?, ?, ?, ?, ?, ?)",
-                arguments: [run, firstStep, steps.count, time, Deflate.compress(plain), plain.count])
+            let plain = Data(try JournalText.of(steps))
+            try database.cachedStatement(
+                sql: "INSERT INTO step (run, first, count, writtenAt, steps, size) VALUES (?, ?, ?, ?, ?, ?)"
+            ).execute(arguments: [run, firstStep, steps.count, time, Deflate.compress(plain), plain.count])
         }
         return steps.count
+    }
+
+    private func accept(_ record: AcceptedRecord, in database: Database) throws {
+        try database.cachedStatement(
+            sql: """
+                INSERT OR IGNORE INTO request (run, job, requestID, status, acceptedAt, request, seed, promptTokens)
+                VALUES (?, ?, ?, 'accepted', ?, ?, ?, ?)
+                """
+        ).execute(
+            arguments: [
+                record.key.run, Int64(record.key.job), record.requestID, record.time, record.request,
+                Int64(bitPattern: record.seed), record.promptTokens,
+            ])
+        if let earlier = record.resumes {
+            try setStatus("resumed", of: earlier, at: record.time, in: database)
+        }
     }
 
     private func setStatus(
         _ status: String, of key: JournalKey, at time: Double, in database: Database
     ) throws {
-        try database.execute(
+        try database.cachedStatement(
             sql:
-                "UPDATE request SET status = ?, endedAt = ? WHERE run = ? AND job = ? AND status = 'accepted'",
-            arguments: [status, time, key.run, Int64(key.job)])
+                "UPDATE request SET status = ?, endedAt = ? WHERE run = ? AND job = ? AND status = 'accepted'"
+        ).execute(arguments: [status, time, key.run, Int64(key.job)])
     }
 
-    private func end(
-        _ job: JobID, _ outcome: JournalOutcome, run: Int64, keepsTexts: Bool, at time: Double,
-        in database: Database
-    ) throws {
-        let result = outcome.result
-        let tokens =
-            keepsTexts && outcome.kind == .finished
-            ? outcome.tokens.withUnsafeBytes { Data($0) } : nil
-        try database.execute(
+    private func end(_ record: EndedRecord, in database: Database) throws {
+        try database.cachedStatement(
             sql: """
                 UPDATE request SET status = ?, endedAt = ?, completionTokens = ?, chain = ?, attempts = ?, reason = ?,
                     result = ?, tokens = ?
                 WHERE run = ? AND job = ? AND status = 'accepted'
-                """,
+                """
+        ).execute(
             arguments: [
-                outcome.kind.rawValue, time, result?.completionTokens ?? outcome.tokens.count, result?.chain,
-                result?.attempts, outcome.reason,
-                keepsTexts ? try result.map { try JSONEncoder().encode($0) } : nil,
-                tokens, run, Int64(job.rawValue),
+                record.kind.rawValue, record.time, record.completionTokens, record.chain, record.attempts,
+                record.reason, record.result, record.tokens, record.key.run, Int64(record.key.job),
             ])
+    }
+
+    /// Puts what was committed on the disk, as far as readers let it.
+    func sync() throws {
+        try database.writeWithoutTransaction { try $0.execute(sql: "PRAGMA wal_checkpoint(PASSIVE)") }
     }
 
     // MARK: Bounds
@@ -238,6 +237,11 @@ enum Deflate {
         }
         precondition(status == Z_OK, "zlib could not compress")
         return result.prefix(Int(size))
+    }
+
+    /// CRC-32.
+    static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt32 {
+        bytes.withUnsafeBufferPointer { UInt32(truncatingIfNeeded: crc32_z(0, $0.baseAddress, $0.count)) }
     }
 
     /// - Parameter size: of the whole, exactly.

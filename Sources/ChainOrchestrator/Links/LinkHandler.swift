@@ -39,6 +39,8 @@ final class LinkHandler: ChannelInboundHandler {
     private let name: String
     private var isIntroduced = false
     private var opens: [UInt64: PendingCall<Int>] = [:]
+    /// Jobs whose opening nobody waits for and that are not known to be open: why they were refused, once they were.
+    private var openedAhead: [UInt64: LinkError?] = [:]
     private var pings: [UInt64: PendingCall<NodeHealth>] = [:]
     private var steps: [UInt64: PendingStep] = [:]
     private var load: LinkLoad?
@@ -48,6 +50,8 @@ final class LinkHandler: ChannelInboundHandler {
     private var hasHeard = true
     private var missedBeats = 0
     private var beat: Scheduled<Void>?
+    /// A flush is due at the end of this turn of the event loop.
+    private var willFlush = false
 
     init(
         name: String, timeouts: LinkTimeouts, logger: Logger, introduction: EventLoopPromise<HelloReply>,
@@ -96,12 +100,14 @@ final class LinkHandler: ChannelInboundHandler {
         guard status.closed == nil else { return }
         status.noteClosed(reason)
         beat?.cancel()
+        context?.flush()
         context?.close(promise: nil)
         logger.info("link closed", metadata: ["reason": "\(reason)"])
         if !isIntroduced { introduction.fail(reason) }
         isIntroduced = true
         let (opens, pings, steps, load) = (opens, pings, steps, load)
         (self.opens, self.pings, self.steps, self.load) = ([:], [:], [:], nil)
+        openedAhead = [:]
         for call in opens.values { call.fail(reason) }
         for call in pings.values { call.fail(reason) }
         for step in steps.values { step.call.fail(reason) }
@@ -110,7 +116,17 @@ final class LinkHandler: ChannelInboundHandler {
         events.finish()
     }
 
-    func send(_ output: WireOutput) { context?.writeAndFlush(wrapOutboundOut(output), promise: nil) }
+    /// What is sent within one turn of the event loop goes out in one write.
+    func send(_ output: WireOutput) {
+        guard let context else { return }
+        context.write(wrapOutboundOut(output), promise: nil)
+        guard !willFlush else { return }
+        willFlush = true
+        context.eventLoop.assumeIsolated().execute {
+            self.willFlush = false
+            self.context?.flush()
+        }
+    }
     func send(_ message: Message) { send(.message(message)) }
 
     @discardableResult
@@ -153,9 +169,10 @@ final class LinkHandler: ChannelInboundHandler {
             status.note(health)
             events.yield(.heard)
             pings.removeValue(forKey: id)?.succeed(health)
-        case .opened(let job, let unitsFree): opens.removeValue(forKey: job)?.succeed(unitsFree)
-        case .openRefused(let job, let refusal):
-            opens.removeValue(forKey: job)?.fail(LinkError.refused(refusal.code, refusal.text))
+        case .opened(let job, let unitsFree):
+            openedAhead[job] = nil
+            opens.removeValue(forKey: job)?.succeed(unitsFree)
+        case .openRefused(let job, let refusal): refuseOpen(job, .refused(refusal.code, refusal.text))
         case .stepResult(let piece): receive(piece)
         case .stepFailed(_, let step, let refusal):
             steps.removeValue(forKey: step)?.call.fail(LinkError.refused(refusal.code, refusal.text))
@@ -206,6 +223,20 @@ final class LinkHandler: ChannelInboundHandler {
         send(.open(job: job, firstBlock: firstBlock, blockCount: blockCount))
     }
 
+    func openAhead(job: UInt64, firstBlock: Int, blockCount: Int) {
+        guard status.closed == nil, openedAhead.count < Self.maximumPendingCalls else { return }
+        openedAhead.updateValue(nil, forKey: job)
+        send(.open(job: job, firstBlock: firstBlock, blockCount: blockCount))
+    }
+
+    /// Tells whoever waits, or the job's step: the one under way, else the next.
+    private func refuseOpen(_ job: UInt64, _ error: LinkError) {
+        if let call = opens.removeValue(forKey: job) { return call.fail(error) }
+        guard openedAhead[job] != nil else { return }
+        openedAhead.updateValue(error, forKey: job)
+        for (id, step) in steps where step.job == job { steps.removeValue(forKey: id)?.call.fail(error) }
+    }
+
     func cancelOpen(job: UInt64) { giveUpOpen(job, nil) }
 
     private func giveUpOpen(_ job: UInt64, _ error: LinkError?) {
@@ -216,6 +247,9 @@ final class LinkHandler: ChannelInboundHandler {
 
     func step(_ transfer: StepTransfer, _ continuation: CheckedContinuation<[Float], any Error>) {
         let step = transfer.step
+        if case .some(.some(let refusal)) = openedAhead[transfer.job] {
+            return continuation.resume(throwing: refusal)
+        }
         guard width > 0 else {
             continuation.resume(throwing: LinkError.refused(.notLoaded, "the server was not told its blocks"))
             return
@@ -244,6 +278,7 @@ final class LinkHandler: ChannelInboundHandler {
 
     /// What waits for an answer about the job fails.
     func closeJob(_ job: UInt64) {
+        openedAhead[job] = nil
         let closed = LinkError.refused(.jobUnknown, "job \(job) was closed")
         opens.removeValue(forKey: job)?.fail(closed)
         // A job has one step at a time.

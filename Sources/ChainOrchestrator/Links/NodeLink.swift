@@ -26,6 +26,8 @@ package final class NodeLink: Sendable {
     /// What happens unasked; ends with `.closed`. For one reader.
     package let events: AsyncStream<LinkEvent>
 
+    /// Runs tasks where the link's messages come and go.
+    let executor: EventLoopExecutor
     private let channel: any Channel
     private let handler: NIOLoopBound<LinkHandler>
     private let status: LinkStatus
@@ -42,6 +44,7 @@ package final class NodeLink: Sendable {
         processID = reply.processID
         stepTokens = reply.stepTokens
         self.channel = channel
+        executor = EventLoopExecutor(channel.eventLoop)
         self.handler = handler
         self.status = status
         self.events = events
@@ -181,6 +184,15 @@ package final class NodeLink: Sendable {
             handler.open(job: job.rawValue, firstBlock: firstBlock, blockCount: blockCount, continuation)
         } cancel: {
             $0.cancelOpen(job: job.rawValue)
+        }
+    }
+
+    /// As `open`, but does not wait: should the server refuse, the job's step fails with that. A step may follow at once,
+    /// which saves a round trip.
+    package func openAhead(job: EngineJobID, firstBlock: Int, blockCount: Int) {
+        let handler = handler
+        channel.eventLoop.execute {
+            handler.value.openAhead(job: job.rawValue, firstBlock: firstBlock, blockCount: blockCount)
         }
     }
 

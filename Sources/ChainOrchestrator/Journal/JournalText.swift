@@ -1,0 +1,154 @@
+import ChainDispatch
+import ChainModel
+import Foundation
+
+/// What the journal keeps of every request, as the JSON that Foundation makes of it, for it is read with Foundation: but
+/// written straight into bytes. `JSONEncoder` takes ten times as long, and `Codable` alone half of that.
+enum JournalText {
+    static func of(_ request: GenerationRequest) -> [UInt8] {
+        JSONWriter.object { writer in
+            writer.field("requestID", request.requestID)
+            writer.field("model", request.model)
+            writer.objectField("input") { write(request.input, into: &$0) }
+            if let count = request.maximumTokens { writer.field("maximumTokens", count) }
+            writer.objectField("sampling") { write(request.sampling, into: &$0) }
+            writer.arrayField("stop") { writer in for text in request.stop { writer.value(text) } }
+            writer.field("ignoreEndOfSequence", request.ignoreEndOfSequence)
+            writer.field("client", request.client)
+            if let timeout = request.timeout { writer.field("timeout", Int(timeout.nanoseconds)) }
+            if let ticket = request.ticket { writer.rawField("ticket", "\(ticket)") }
+            if let presentation = request.presentation {
+                writer.objectField("presentation") { write(presentation, into: &$0) }
+            }
+        }
+    }
+
+    private static func write(_ input: GenerationInput, into writer: inout JSONWriter) {
+        switch input {
+        case .text(let text): writer.objectField("text") { $0.field("_0", text) }
+        case .tokens(let tokens):
+            writer.objectField("tokens") { writer in
+                writer.arrayField("_0") { writer in for token in tokens { writer.value(Int(token)) } }
+            }
+        case .chat(let messages):
+            writer.objectField("chat") { writer in
+                writer.arrayField("_0") { writer in
+                    for message in messages {
+                        writer.object { writer in
+                            writer.field("role", message.role.rawValue)
+                            writer.field("content", message.content)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private static func write(_ sampling: SamplingParameters, into writer: inout JSONWriter) {
+        writer.field("temperature", sampling.temperature)
+        writer.field("topP", sampling.topP)
+        if let topK = sampling.topK { writer.field("topK", topK) }
+        if let seed = sampling.seed { writer.rawField("seed", "\(seed)") }
+        writer.field("frequencyPenalty", sampling.frequencyPenalty)
+        writer.field("presencePenalty", sampling.presencePenalty)
+        if let logprobs = sampling.logprobs { writer.field("logprobs", logprobs) }
+    }
+
+    private static func write(_ presentation: AnswerPresentation, into writer: inout JSONWriter) {
+        writer.field("shape", presentation.shape.rawValue)
+        writer.objectField("options") { writer in
+            writer.field("isStreamed", presentation.options.isStreamed)
+            writer.field("includesUsage", presentation.options.includesUsage)
+            writer.field("includesContinuousUsage", presentation.options.includesContinuousUsage)
+        }
+        writer.field("created", presentation.created)
+    }
+
+    static func of(_ result: GenerationResult) -> [UInt8] {
+        JSONWriter.object { writer in
+            writer.field("reason", result.reason.rawValue)
+            writer.field("promptTokens", result.promptTokens)
+            writer.field("completionTokens", result.completionTokens)
+            if let count = result.clampedFrom { writer.field("clampedFrom", count) }
+            writer.field("chain", result.chain)
+            writer.field("attempts", result.attempts)
+            writer.field("trailingText", result.trailingText)
+        }
+    }
+
+    // MARK: Steps
+
+    /// - Throws: `EncodingError`; never for steps of a control plane.
+    static func of(_ steps: [JournalStep]) throws -> [UInt8] {
+        var writer = JSONWriter(reserving: 256 * steps.count)
+        var failure: (any Error)?
+        writer.array(steps) { writer, step in
+            writer.object { writer in
+                writer.field("at", Int(step.at.nanoseconds))
+                writer.name("event")
+                do {
+                    try write(step.event, into: &writer)
+                    writer.name("actions")
+                    try write(step.actions, into: &writer)
+                } catch { failure = error }
+            }
+        }
+        if let failure { throw failure }
+        return writer.bytes
+    }
+
+    /// The events that there are many of by hand; the others, of servers and plans, by `JSONEncoder`.
+    private static func write(_ event: ControlPlane.Event, into writer: inout JSONWriter) throws {
+        switch event {
+        case .tick: writer.raw("{\"tick\":{}}")
+        case .jobArrived(let arrival):
+            writer.object { writer in
+                writer.objectField("jobArrived") { writer in
+                    writer.objectField("_0") { writer in
+                        writer.rawField("job", "\(arrival.job.rawValue)")
+                        writer.rawField("client", "\(arrival.client.rawValue)")
+                        writer.rawField("holder", "\(arrival.holder.rawValue)")
+                        if let timeout = arrival.timeout {
+                            writer.field("timeout", Int(timeout.nanoseconds))
+                        }
+                    }
+                }
+            }
+        case .jobCompleted(let job, let attempt):
+            writer.raw("{\"jobCompleted\":{\"_0\":\(job.rawValue),\"attempt\":\(attempt)}}")
+        case .jobCancelled(let job): writer.raw("{\"jobCancelled\":{\"_0\":\(job.rawValue)}}")
+        case .serverHeard(let server, let incarnation):
+            writer.raw("{\"serverHeard\":{\"_0\":\(server.rawValue),\"_1\":\(incarnation.rawValue)}}")
+        default: writer.raw(String(decoding: try JSONEncoder().encode(event), as: UTF8.self))
+        }
+    }
+
+    private static func write(_ actions: [ControlPlane.Action], into writer: inout JSONWriter) throws {
+        guard actions.allSatisfy(\.isFrequent) else {
+            writer.raw(String(decoding: try JSONEncoder().encode(actions), as: UTF8.self))
+            return
+        }
+        writer.array(actions) { writer, action in
+            switch action {
+            case .start(let job, let attempt, let chain):
+                writer.raw(
+                    "{\"start\":{\"_0\":\(job.rawValue),\"attempt\":\(attempt),\"_2\":\(chain.rawValue)}}")
+            case .queue(let job, let ahead):
+                writer.raw("{\"queue\":{\"_0\":\(job.rawValue),\"ahead\":\(ahead)}}")
+            case .ping(let server, let incarnation):
+                writer.raw("{\"ping\":{\"_0\":\(server.rawValue),\"_1\":\(incarnation.rawValue)}}")
+            default: preconditionFailure("\(action) is not frequent.")
+            }
+        }
+    }
+}
+
+extension ControlPlane.Action {
+    /// There are as many of them as of requests and signs of life.
+    fileprivate var isFrequent: Bool {
+        switch self {
+        case .start, .queue, .ping: true
+        default: false
+        }
+    }
+}
