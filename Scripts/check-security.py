@@ -174,13 +174,15 @@ class Pool(Folder):
         return process
 
     def curl(self, path, *more, key=None, data=None, authority="pki/ca.crt", url=None):
+        """Status (0 when there was none), answer, and what curl said."""
         command = ["curl", "-sS", "-m", "30", "-w", "\n%{http_code}", (url or self.url) + path, *more]
         if authority:
             command += ["--cacert", authority]
         if key:
             command += ["-H", f"Authorization: Bearer {key}"]
         if data is not None:
-            command += ["-d", data if isinstance(data, str) else json.dumps(data)]
+            self.write("body.json", json.dumps(data))
+            command += ["-d", "@body.json"]
         done = self.shell(*command)
         body, _, code = done.stdout.rpartition("\n")
         return int(code or 0), body, done.stderr
@@ -207,7 +209,7 @@ def used_rightly(pool):
     expect(status == 0 and "EMULATED" in text, f"status over HTTPS {errors}")
     status, text, errors = pool.run("bench", *secure, "--key-file", "client.key", "--requests", "5", "--request-rate",
                                     "5", "--output-tokens", "4", "--json")
-    expect(status == 0 and json.loads(text)["completed"] == 5, f"bench over HTTPS {errors}")
+    expect(status == 0 and json.loads(text)["completed"] == 5, f"bench over HTTPS {errors if status else ''}")
     status, text, errors = pool.run("restart", "a", *secure, "--key-file", "operator.key", seconds=90)
     expect(status == 0 and "restarted a" in text, f"restart over HTTPS {errors}")
     status, _, errors = pool.run("status", "--url", pool.url, "--key-file", "watcher.key")
@@ -272,7 +274,7 @@ def too_large(pool):
     expect("400" in said, f"no HTTP: {said}")
     code, body, _ = pool.curl("/v1/completions", key=pool.client,
                               data={"model": "toy", "prompt": "x" * 3_000_000, "max_tokens": 1})
-    expect(code == 400 and "max_tokens" in body + "prompt", f"a prompt of 3 MB: {code} {body[:150]}")
+    expect(code == 400 and "shorten the prompt" in body, f"a prompt of 3 MB: {code}")
     expect(pool.curl("/health")[0] == 200, "and the service goes on")
 
 
@@ -341,12 +343,22 @@ def slow_clients(pool, addresses):
             time.sleep(2)
 
     def unread(connection):
-        # Large answers one after another, none of which is read.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        # Large answers one after another, none of which is read. The end cannot arrive behind what is not taken: the
+        # system's table tells when the service has closed its side.
         one = f"GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {pool.watcher}\r\n\r\n"
-        connection.settimeout(200)
-        for _ in range(4000):
-            connection.sendall(one.encode())
+        connection.settimeout(5)
+        try:
+            for _ in range(4000):
+                connection.sendall(one.encode())
+        except TimeoutError:
+            pass
+        ours, theirs = (f":{p:04X}" for p in (connection.getsockname()[1], pool.port))
+        deadline = time.monotonic() + UNREAD + SLACK + 10
+        while time.monotonic() < deadline:
+            rows = [row.split() for row in open("/proc/net/tcp").read().splitlines()]
+            if not any(r[1].endswith(theirs) and r[2].endswith(ours) and r[3] == "01" for r in rows[1:]):
+                break
+            time.sleep(0.5)
 
     cases = [
         ("a connection that says nothing", IDLE, plain, lambda c: None),
@@ -366,12 +378,10 @@ def slow_clients(pool, addresses):
         start = time.monotonic()
         try:
             connection = connect()
-            begins = time.monotonic()
             connection.settimeout(bound + SLACK + 60)
             act(connection)
-            while connection.recv(65536):
-                if what.startswith("answers"):
-                    return expect(False, what + ": everything was sent")
+            while not what.startswith("answers") and connection.recv(65536):
+                pass
         except TimeoutError:
             pass
         except OSError:

@@ -6,13 +6,15 @@ import Foundation
 struct FuzzCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "chainserve-fuzz",
-        abstract: "Fuzz the parsers: wire frames, GGUF, cluster files, server-sent events.",
+        abstract: "Fuzz the parsers: wire frames, GGUF, cluster files, server-sent events, requests.",
         discussion: """
             Each input is made from the corpus, the seed and its number alone, so that a finding is repeated with \
             --seed S --first N --count 1. Add --save FILE to keep the input, and put it into the corpus.
             """)
 
-    static let targets = [WireTarget.name, GGUFTarget.name, ClusterTarget.name, EventsTarget.name]
+    static let targets = [
+        WireTarget.name, GGUFTarget.name, ClusterTarget.name, EventsTarget.name, RequestsTarget.name,
+    ]
 
     @Argument(help: "One of \(targets.joined(separator: ", ")), or all.")
     var target = "all"
@@ -73,7 +75,8 @@ struct FuzzCommand: ParsableCommand {
                 defer { target.remove() }
                 outcome = try fuzz(target)
             case ClusterTarget.name: outcome = try fuzz(ClusterTarget())
-            default: outcome = try fuzz(EventsTarget())
+            case EventsTarget.name: outcome = try fuzz(EventsTarget())
+            default: outcome = try fuzz(RequestsTarget())
             }
             let total = outcome.accepted + outcome.refused
             let rate = Double(total) / max(outcome.seconds, 1e-9)
