@@ -64,7 +64,7 @@ struct FuzzCommand: ParsableCommand {
         #endif
         FuzzPosition.catchCrashes()
         FuzzPosition.watch(limit: hangLimit)
-        print("seed \(seed)")
+        Self.say("seed \(seed)")
         var hasGrown = false
         for name in target == "all" ? Self.targets : [target] {
             let outcome: FuzzRun.Outcome
@@ -80,7 +80,7 @@ struct FuzzCommand: ParsableCommand {
             }
             let total = outcome.accepted + outcome.refused
             let rate = Double(total) / max(outcome.seconds, 1e-9)
-            print(
+            Self.say(
                 "\(name): \(total) inputs, \(outcome.accepted) accepted, \(outcome.refused) refused,"
                     + " \(Int(rate)) a second, memory +\(outcome.growth >> 20) MB")
             hasGrown = hasGrown || outcome.growth > Self.growthBound
@@ -90,6 +90,11 @@ struct FuzzCommand: ParsableCommand {
                 Data("fuzz: memory grew by more than \(Self.growthBound >> 20) MB\n".utf8))
             throw ExitCode.failure
         }
+    }
+
+    /// At once, also into a file: a run takes minutes.
+    private static func say(_ line: String) {
+        FileHandle.standardOutput.write(Data((line + "\n").utf8))
     }
 
     private func fuzz<Target: FuzzTarget>(_ target: Target) throws -> FuzzRun.Outcome {

@@ -74,6 +74,7 @@ function setFill(cell, used, total, name) {
   }
   meter.max = Math.max(1, total);
   meter.value = used;
+  meter.style.setProperty("--fill", total ? Math.min(100, 100 * used / total) + "%" : "0%");
   meter.setAttribute("aria-label", name);
   setText(meter.nextSibling, total ? used + "/" + total : "none");
   meter.hidden = !total;
