@@ -51,10 +51,11 @@ test: setup
 	@Scripts/clients.sh >/dev/null || echo "the tests with the openai client and llm are left out" >&2
 	@swift test --skip-build --no-parallel  # one at a time: many start servers and wait for them
 
-# The tests of TLS and of the certificate authority, and those of links and keys with them.
+# The tests of TLS and of the certificate authority, those of links and keys with them, and a pool set up as in the guide.
 test-tls: setup
 	@swift build --build-tests --traits TLS --scratch-path .build-tls $(QUIETER)
 	@swift test --skip-build --no-parallel --traits TLS --scratch-path .build-tls --filter ChainSecurityTests
+	@Scripts/check-security.py --quick --binary .build-tls/debug/chainserve
 
 setup:
 	@Scripts/native.sh
