@@ -25,14 +25,12 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 POOL = """engine: emulated
 model: {name: toy, block_count: 8, block_size: 20 MB, cache_size: 2 MB}
-demand: {arrival_rate: 4, mean_input_tokens: 20, mean_output_tokens: 24}
+demand: {arrival_rate: 4, mean_input_tokens: 20, mean_output_tokens: 16}
 servers:
-  - {name: a, memory: 220 MB, communication_time: 60 ms, block_time: 60 ms}
-  - {name: b, memory: 220 MB, communication_time: 60 ms, block_time: 60 ms}
-  - {name: c, memory: 120 MB, communication_time: 80 ms, block_time: 90 ms}
-  - {name: d, memory: 120 MB, communication_time: 80 ms, block_time: 90 ms}
+  - {name: a, memory: 280 MB, communication_time: 500 ms, block_time: 250 ms}
+  - {name: b, memory: 280 MB, communication_time: 500 ms, block_time: 250 ms}
 """
-GOODPUT = {"ttft": 400.0, "tpot": 45.0}
+GOODPUT = {"ttft": 1500.0, "tpot": 170.0}
 TRACE_SPEED = 5
 # What a request may start late in the trace's replay, seconds, on a busy machine.
 TRACE_SLACK = 0.05
