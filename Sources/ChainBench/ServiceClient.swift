@@ -1,4 +1,5 @@
 import ChainSecurity
+import Foundation
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -41,10 +42,20 @@ public struct ServiceClient: Sendable {
 
     /// Why no answer came, in words that help.
     public static func problem(_ error: any Error, of target: LoadTarget) -> String {
-        var text = ConnectionProblem.text(error)
+        var text = reason(error)
         if target.isSecure, !target.hasOwnAuthority, text.hasPrefix("TLS failed") {
             text += "; --tls-authority FILE names the authority that its certificate is from"
         }
         return text
+    }
+
+    /// Of a connection that was never made, the first address's reason instead of all that was tried.
+    private static func reason(_ error: any Error) -> String {
+        guard let failure = error as? NIOConnectionError else { return ConnectionProblem.text(error) }
+        guard let first = failure.connectionErrors.first?.error else {
+            return "the name \(failure.host) is not known"
+        }
+        guard let cause = first as? IOError else { return "\(first)" }
+        return String(cString: strerror(cause.errnoCode)).lowercased()
     }
 }
