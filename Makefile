@@ -8,7 +8,8 @@ export OMP_WAIT_POLICY ?= passive
 # A dependency's stray files make SwiftPM warn at every build.
 QUIETER := 2>&1 | grep --line-buffered -v -e 'unhandled; explicitly declare' -e '/CMakeLists.txt$$' >&2
 
-.PHONY: run build release test test-tls setup lint mutants soak fuzz chaos overload emulated recovery bench petals test-petals clean
+.PHONY: run build release install check-deploy check-security check-bench check-dashboard test test-tls setup lint \
+	mutants soak fuzz chaos overload emulated recovery bench petals test-petals clean
 
 run: build
 	@.build/release/chainserve up $(ARGS)
@@ -17,21 +18,45 @@ build: setup
 	@echo "building chainserve (release; the first time takes some minutes)" >&2
 	@swift build -c release --product chainserve $(QUIETER)
 
-# With TLS, for pools of several machines; in a folder of its own, so that neither build undoes the other.
+# With TLS, for pools of several machines; in a folder of its own, so that neither build undoes the other. Swift's own
+# libraries are inside, so that the other machines need no Swift.
 release: setup
 	@echo "building chainserve with TLS (release; the first time takes many minutes)" >&2
-	@swift build -c release --product chainserve --traits TLS --scratch-path .build-tls $(QUIETER)
+	@swift build -c release --product chainserve --traits TLS --static-swift-stdlib --scratch-path .build-tls $(QUIETER)
+
+# A folder that can be copied to other machines: bin/, lib/ and share/. PREFIX is where it goes.
+PREFIX ?= /opt/chainserve
+install: release
+	@Scripts/install.sh "$(PREFIX)"
+
+# systemd units, Prometheus rules and the Grafana file, as far as the tools are there.
+check-deploy: build
+	@Scripts/check-deploy.py $(ARGS)
+
+# Wrong certificates, wrong keys, too much and too slow, against a pool with TLS; two minutes of it waiting.
+check-security: release
+	@Scripts/check-security.py $(ARGS)
+
+# The load generator's figures beside those of a recorder on the same run.
+check-bench: build
+	@Scripts/check-bench.py $(ARGS)
+
+# The dashboard in headless Chromium (Debian: chromium; PyPI: playwright).
+check-dashboard: build
+	@Tests/Dashboard/check.py --binary .build/release/chainserve $(ARGS)
 
 test: setup
 	@echo "building the tests (debug; the first time takes some minutes)" >&2
 	@swift build --build-tests $(QUIETER)
 	@.build/debug/chainserve fetch >/dev/null
+	@Scripts/clients.sh >/dev/null || echo "the tests with the openai client and llm are left out" >&2
 	@swift test --skip-build --no-parallel  # one at a time: many start servers and wait for them
 
-# The tests of TLS and of the certificate authority, and those of links and keys with them.
+# The tests of TLS and of the certificate authority, those of links and keys with them, and a pool set up as in the guide.
 test-tls: setup
 	@swift build --build-tests --traits TLS --scratch-path .build-tls $(QUIETER)
 	@swift test --skip-build --no-parallel --traits TLS --scratch-path .build-tls --filter ChainSecurityTests
+	@Scripts/check-security.py --quick --binary .build-tls/debug/chainserve
 
 setup:
 	@Scripts/native.sh

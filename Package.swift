@@ -2,12 +2,19 @@
 import PackageDescription
 
 // `.native` is a link that Scripts/native.sh makes: include/, lib/ and lib/pkgconfig/ of ggml and llama. The loader
-// finds the libraries beside the package, so the products run with no environment variables set.
+// finds the libraries beside the package, or in lib/ beside the bin/ of an installation, so the products run with no
+// environment variables set.
 let nativeRunPath: [LinkerSetting] = [
     .unsafeFlags(
-        ["-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../../../.native/lib"], .when(platforms: [.linux])),
+        [
+            "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../../../.native/lib",
+            "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../lib",
+        ], .when(platforms: [.linux])),
     .unsafeFlags(
-        ["-Xlinker", "-rpath", "-Xlinker", "@loader_path/../../../.native/lib"], .when(platforms: [.macOS])),
+        [
+            "-Xlinker", "-rpath", "-Xlinker", "@loader_path/../../../.native/lib",
+            "-Xlinker", "-rpath", "-Xlinker", "@loader_path/../lib",
+        ], .when(platforms: [.macOS])),
 ]
 
 let package = Package(
@@ -118,7 +125,7 @@ let package = Package(
         .target(
             name: "ChainBench",
             dependencies: [
-                "ChainFormats",
+                "ChainFormats", "ChainSecurity",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -147,7 +154,7 @@ let package = Package(
         .executableTarget(
             name: "chainserve-fuzz",
             dependencies: [
-                "ChainBench", "ChainEngine", "ChainFormats", "ChainWire",
+                "ChainBench", "ChainEngine", "ChainFormats", "ChainOrchestrator", "ChainWire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ]),
@@ -172,7 +179,7 @@ let package = Package(
             exclude: ["allocations.c", "peers.py", "reference.cpp", "run.sh"]),
 
         // Runs the built command as a user would.
-        .testTarget(name: "CommandLineTests", dependencies: ["chainserve"]),
+        .testTarget(name: "CommandLineTests", dependencies: ["chainserve", "chainserve-fuzz"]),
         .testTarget(name: "ChainModelTests", dependencies: ["ChainModel"]),
         .testTarget(name: "ChainFormatsTests", dependencies: ["ChainFormats", "ChainPlanning"]),
         .testTarget(name: "ChainPlanningTests", dependencies: ["ChainPlanning", "ChainFormats"]),

@@ -25,7 +25,13 @@ final class ConnectionPool: Sendable {
             } catch ChannelError.ioOnClosedChannel {
             }
         }
-        return try await perform(head: head, body: body, on: try await connect())
+        let early = EarlyFailure()
+        let channel = try await connect(noting: early)
+        do {
+            return try await perform(head: head, body: body, on: channel)
+        } catch ChannelError.ioOnClosedChannel {
+            throw early.error ?? ExchangeFailure.closed
+        }
     }
 
     private func perform(head: HTTPRequestHead, body: ByteBuffer, on channel: any Channel) async throws
@@ -45,15 +51,17 @@ final class ConnectionPool: Sendable {
         return answer
     }
 
-    private func connect() async throws -> any Channel {
-        try await ClientBootstrap(group: group)
+    private func connect(noting early: EarlyFailure) async throws -> any Channel {
+        let target = target
+        return try await ClientBootstrap(group: group)
             .connectTimeout(target.connectTimeout)
             .channelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
             .channelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try target.protection.install(on: channel, host: target.host)
                     try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                    try channel.pipeline.syncOperations.addHandler(ExchangeHandler())
+                    try channel.pipeline.syncOperations.addHandler(ExchangeHandler(early: early))
                 }
             }
             .connect(host: target.host, port: target.port).get()

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import Synchronization
 
 /// One request on a connection, and where its answer goes.
 struct Exchange: Sendable {
@@ -37,6 +38,15 @@ enum ExchangeFailure: Error, CustomStringConvertible {
     }
 }
 
+/// What ended a connection before anything was asked over it, a failed TLS handshake most often.
+final class EarlyFailure: Sendable {
+    private let first = Mutex<(any Error)?>(nil)
+
+    var error: (any Error)? { first.withLock { $0 } }
+
+    func note(_ error: any Error) { first.withLock { $0 = $0 ?? error } }
+}
+
 /// Carries one exchange after another over a connection and notes when each piece of an answer arrives, on the event
 /// loop, before anything is parsed.
 final class ExchangeHandler: ChannelDuplexHandler {
@@ -51,6 +61,9 @@ final class ExchangeHandler: ChannelDuplexHandler {
     private var isEventStream = false
     private var body = ByteBuffer()
     private var timer: Scheduled<Void>?
+    private let early: EarlyFailure
+
+    init(early: EarlyFailure) { self.early = early }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         let exchange = unwrapOutboundIn(data)
@@ -115,6 +128,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if exchange == nil { early.note(error) }
         finish(with: .failure(error))
         context.close(promise: nil)
     }

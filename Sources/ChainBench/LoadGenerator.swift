@@ -1,3 +1,4 @@
+import ChainSecurity
 import NIOCore
 import NIOPosix
 
@@ -141,7 +142,7 @@ private struct Run: Sendable {
             return record
         } catch {
             var record = LoadRecord(index: index, intendedStart: intended, end: seconds(.now()))
-            record.error = "\(error)"
+            record.error = ConnectionProblem.text(error)
             return record
         }
     }
@@ -169,21 +170,9 @@ extension LoadGenerator {
 
     /// The first model that the service lists.
     public func firstModel() async throws -> String {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         var target = target
         target.timeout = .seconds(10)
-        let pool = ConnectionPool(target: target, group: group)
-        let result: Result<Exchange.Answer, any Error>
-        do {
-            result = .success(
-                try await pool.perform(
-                    head: target.head(.GET, path: "/v1/models", length: 0), body: ByteBuffer()))
-        } catch {
-            result = .failure(error)
-        }
-        await pool.close()
-        try await group.shutdownGracefully()
-        let answer = try result.get()
+        let answer = try await ServiceClient.with(target) { try await $0.ask(.GET, "/v1/models") }
         guard answer.status == 200 else { throw ListingFailure.refused(status: answer.status) }
         guard let name = AnswerReader.firstModel(answer.body) else { throw ListingFailure.notAList }
         return name

@@ -1,3 +1,4 @@
+import ChainSecurity
 import Foundation
 import NIOCore
 import NIOHTTP1
@@ -18,6 +19,11 @@ public struct LoadTarget: Sendable {
 
     public var host: String
     public var port: Int
+    /// HTTPS.
+    public let isSecure: Bool
+    /// An authority's file was named, so that the system's are not asked.
+    let hasOwnAuthority: Bool
+    let protection: LinkProtection
     /// Path before `/v1`, without a slash at its end; usually empty.
     public var prefix: String
     public var model: String
@@ -36,20 +42,28 @@ public struct LoadTarget: Sendable {
 
     public struct InvalidURL: Error, CustomStringConvertible {
         public var url: String
-        public var description: String { "--url '\(url)' is not a URL such as http://127.0.0.1:8000" }
+        public var description: String {
+            "--url '\(url)' is not a URL such as http://127.0.0.1:8000 or https://llm.example.org"
+        }
     }
 
-    /// - Parameter url: the service's root, or its `/v1`.
-    /// - Throws: `InvalidURL`.
+    /// - Parameters:
+    ///   - url: the service's root, or its `/v1`.
+    ///   - authority: for HTTPS: a file with the certificates that the service's must be from, PEM; `nil` trusts those
+    ///     that the system trusts.
+    /// - Throws: `InvalidURL`; `SecurityError` when HTTPS is not to be had or the file cannot be used.
     public init(
-        url: String, model: String, endpoint: Endpoint = .chat, isStreamed: Bool = true,
-        ignoresEndOfText: Bool = true
+        url: String, model: String = "", endpoint: Endpoint = .chat, isStreamed: Bool = true,
+        ignoresEndOfText: Bool = true, trusting authority: String? = nil
     ) throws {
-        guard let address = URLComponents(string: url), address.scheme == "http", let host = address.host,
-            !host.isEmpty, address.query == nil
+        guard let address = URLComponents(string: url), let scheme = address.scheme?.lowercased(),
+            ["http", "https"].contains(scheme), let host = address.host, !host.isEmpty, address.query == nil
         else { throw InvalidURL(url: url) }
+        isSecure = scheme == "https"
+        hasOwnAuthority = authority != nil
+        protection = isSecure ? try .httpsClient(trusting: authority) : .none
         self.host = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
-        port = address.port ?? 80
+        port = address.port ?? (isSecure ? 443 : 80)
         var path = address.path
         while path.hasSuffix("/") { path.removeLast() }
         prefix = path.hasSuffix("/v1") ? String(path.dropLast(3)) : path
@@ -62,7 +76,8 @@ public struct LoadTarget: Sendable {
     /// The first line and header fields of a request with a body of `length` bytes.
     func head(_ method: HTTPMethod, path: String, length: Int) -> HTTPRequestHead {
         var fields = HTTPHeaders()
-        fields.add(name: "host", value: port == 80 ? host : "\(host):\(port)")
+        let name = host.contains(":") ? "[\(host)]" : host
+        fields.add(name: "host", value: port == (isSecure ? 443 : 80) ? name : "\(name):\(port)")
         fields.add(name: "user-agent", value: "chainserve-bench")
         if length > 0 { fields.add(name: "content-type", value: "application/json") }
         fields.add(name: "content-length", value: "\(length)")

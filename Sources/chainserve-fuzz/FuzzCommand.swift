@@ -6,13 +6,15 @@ import Foundation
 struct FuzzCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "chainserve-fuzz",
-        abstract: "Fuzz the parsers: wire frames, GGUF, cluster files, server-sent events.",
+        abstract: "Fuzz the parsers: wire frames, GGUF, cluster files, server-sent events, requests.",
         discussion: """
             Each input is made from the corpus, the seed and its number alone, so that a finding is repeated with \
             --seed S --first N --count 1. Add --save FILE to keep the input, and put it into the corpus.
             """)
 
-    static let targets = [WireTarget.name, GGUFTarget.name, ClusterTarget.name, EventsTarget.name]
+    static let targets = [
+        WireTarget.name, GGUFTarget.name, ClusterTarget.name, EventsTarget.name, RequestsTarget.name,
+    ]
 
     @Argument(help: "One of \(targets.joined(separator: ", ")), or all.")
     var target = "all"
@@ -62,7 +64,7 @@ struct FuzzCommand: ParsableCommand {
         #endif
         FuzzPosition.catchCrashes()
         FuzzPosition.watch(limit: hangLimit)
-        print("seed \(seed)")
+        Self.say("seed \(seed)")
         var hasGrown = false
         for name in target == "all" ? Self.targets : [target] {
             let outcome: FuzzRun.Outcome
@@ -73,11 +75,12 @@ struct FuzzCommand: ParsableCommand {
                 defer { target.remove() }
                 outcome = try fuzz(target)
             case ClusterTarget.name: outcome = try fuzz(ClusterTarget())
-            default: outcome = try fuzz(EventsTarget())
+            case EventsTarget.name: outcome = try fuzz(EventsTarget())
+            default: outcome = try fuzz(RequestsTarget())
             }
             let total = outcome.accepted + outcome.refused
             let rate = Double(total) / max(outcome.seconds, 1e-9)
-            print(
+            Self.say(
                 "\(name): \(total) inputs, \(outcome.accepted) accepted, \(outcome.refused) refused,"
                     + " \(Int(rate)) a second, memory +\(outcome.growth >> 20) MB")
             hasGrown = hasGrown || outcome.growth > Self.growthBound
@@ -87,6 +90,11 @@ struct FuzzCommand: ParsableCommand {
                 Data("fuzz: memory grew by more than \(Self.growthBound >> 20) MB\n".utf8))
             throw ExitCode.failure
         }
+    }
+
+    /// At once, also into a file: a run takes minutes.
+    private static func say(_ line: String) {
+        FileHandle.standardOutput.write(Data((line + "\n").utf8))
     }
 
     private func fuzz<Target: FuzzTarget>(_ target: Target) throws -> FuzzRun.Outcome {

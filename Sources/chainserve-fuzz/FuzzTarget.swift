@@ -1,6 +1,7 @@
 import ChainBench
 import ChainEngine
 import ChainFormats
+import ChainOrchestrator
 import ChainWire
 import Foundation
 import NIOCore
@@ -143,5 +144,23 @@ struct EventsTarget: FuzzTarget {
         } catch {
             return false
         }
+    }
+}
+
+/// Bodies of requests to the gateway: JSON, and the fields in it.
+struct RequestsTarget: FuzzTarget {
+    static let name = "requests"
+    static let count = 1_000_000
+    let mutator = InputMutator(
+        dictionary: [
+            "\"messages\":", "\"prompt\":", "\"stop\":", "\"stream\":true", "\"logprobs\":",
+            "\"max_tokens\":",
+            "{", "}", "[", "]", "[[[[[[[[[[[[[[[[", "\"", "\\u0000", "\\ud800", "\\udc00", "1e999", "-0",
+            "1E400",
+            "9223372036854775808", "null", "true", ",", ":", "\u{FEFF}", "\u{0}",
+        ].map { Array($0.utf8) })
+
+    mutating func parse(_ bytes: [UInt8]) -> Bool {
+        RequestBody.problem(bytes, isChat: bytes.count.isMultiple(of: 2)) == nil
     }
 }

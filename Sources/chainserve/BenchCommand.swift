@@ -1,7 +1,6 @@
 import ArgumentParser
 import ChainBench
 import ChainFormats
-import ChainSecurity
 import ChainSimulation
 import Foundation
 import NIOCore
@@ -16,8 +15,7 @@ struct BenchCommand: AsyncParsableCommand {
             it. Results have the names of `vllm bench serve`.
             """)
 
-    @Option(help: "Where the service listens.")
-    var url = "http://127.0.0.1:8000"
+    @OptionGroup var client: ClientArguments
 
     @Option(name: [.short, .long], help: "The model's name (default: the first that the service lists).")
     var model: String?
@@ -76,7 +74,7 @@ struct BenchCommand: AsyncParsableCommand {
         help: "Bounds that a good request keeps, for request_goodput: ttft:MS, tpot:MS, e2el:MS.")
     var goodput: [String] = []
 
-    @Option(help: "Key sent as bearer (default: the environment's CHAINSERVE_API_KEY).")
+    @Option(help: "Key sent as bearer; others on this machine can see it: better --key-file.")
     var apiKey: String?
 
     @Option(parsing: .singleValue, help: "A further header field, 'Name: value'. May be given again.")
@@ -145,10 +143,10 @@ struct BenchCommand: AsyncParsableCommand {
     func run() async throws {
         var target = try CommandFailure.invalidInput {
             try LoadTarget(
-                url: url, model: model ?? "", endpoint: endpoint, isStreamed: stream,
-                ignoresEndOfText: ignoreEos)
+                url: client.url, model: model ?? "", endpoint: endpoint, isStreamed: stream,
+                ignoresEndOfText: ignoreEos, trusting: client.tlsAuthority)
         }
-        target.apiKey = apiKey ?? ProcessInfo.processInfo.environment["CHAINSERVE_API_KEY"]
+        target.apiKey = try apiKey ?? CommandFailure.invalidInput { try client.key() }
         target.headers = try headerFields
         target.timeout = .nanoseconds(Int64(timeout * 1e9))
         let schedule: LoadSchedule
@@ -164,8 +162,8 @@ struct BenchCommand: AsyncParsableCommand {
             if model == nil { target.model = try await LoadGenerator(target: target).firstModel() }
         } catch {
             CommandFailure.warn(
-                "error: no service answers at \(url) (\(ConnectionProblem.text(error))); is it running, and is --url right?"
-            )
+                "error: no service answers at \(client.url) (\(ServiceClient.problem(error, of: target)));"
+                    + " is it running, and is --url right?")
             throw ExitCode.failure
         }
         let report = try await measure(target, schedule)
@@ -203,7 +201,8 @@ struct BenchCommand: AsyncParsableCommand {
 
     private func parameters(_ target: LoadTarget, count: Int) -> [(key: String, value: JSONText)] {
         [
-            ("url", .text(url)), ("model", .text(target.model)), ("endpoint", .text(endpoint.rawValue)),
+            ("url", .text(client.url)), ("model", .text(target.model)),
+            ("endpoint", .text(endpoint.rawValue)),
             ("arrivals", .text(arrivals)), ("request_rate", requestRate.map { .number($0) } ?? .null),
             ("num_prompts", .integer(count)),
             ("warmup", .integer(warmup)), ("stream", .bool(stream)), ("seed", .text("\(seed)")),

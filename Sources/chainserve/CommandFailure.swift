@@ -56,6 +56,11 @@ enum CommandFailure {
         var description: String { "\(path) \(reason)" }
     }
 
-    /// Columns of the terminal, 100 when there is none.
-    static var width: Int { ProcessInfo.processInfo.environment["COLUMNS"].flatMap { Int($0) } ?? 100 }
+    /// Columns of the terminal (`COLUMNS` says otherwise), 100 when there is none.
+    static var width: Int {
+        if let told = ProcessInfo.processInfo.environment["COLUMNS"].flatMap({ Int($0) }) { return told }
+        var size = winsize()
+        guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 100 }
+        return Int(size.ws_col)
+    }
 }

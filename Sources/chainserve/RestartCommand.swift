@@ -1,10 +1,6 @@
 import ArgumentParser
-import ChainOrchestrator
+import ChainBench
 import Foundation
-
-#if canImport(FoundationNetworking)
-    import FoundationNetworking
-#endif
 
 /// `chainserve restart`: block servers restarted one after another, under load.
 struct RestartCommand: AsyncParsableCommand {
@@ -22,8 +18,7 @@ struct RestartCommand: AsyncParsableCommand {
     @Flag(help: "All servers of the plan.")
     var all = false
 
-    @Option(help: "Where the service listens.")
-    var url = "http://127.0.0.1:8000"
+    @OptionGroup var client: ClientArguments
 
     /// A server may take as long as its jobs, its start and its loading; a hundred of them an hour and more.
     private static let timeout = 6.0 * 3600
@@ -35,34 +30,26 @@ struct RestartCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        guard let address = URL(string: url), address.scheme == "http", address.host != nil else {
-            CommandFailure.warn("error: --url '\(url)' is not a URL such as http://127.0.0.1:8000")
-            throw CommandFailure.invalidInput
-        }
-        let root = address.lastPathComponent == "v1" ? address.deletingLastPathComponent() : address
-        var request = URLRequest(url: root.appendingPathComponent("admin/restart"))
-        request.httpMethod = "POST"
-        request.timeoutInterval = Self.timeout
-        request.setValue("application/json", forHTTPHeaderField: "Content-Type")
-        request.httpBody = try JSONEncoder().encode(["servers": servers])
-        let data: Data
-        let status: Int
+        let target = try client.target(timeout: Self.timeout)
+        let body = String(decoding: try JSONEncoder().encode(["servers": servers]), as: UTF8.self)
+        let reply: ServiceClient.Answer
         do {
-            let (body, response) = try await URLSession.shared.data(for: request)
-            (data, status) = (body, (response as? HTTPURLResponse)?.statusCode ?? 0)
+            reply = try await ServiceClient.with(target) {
+                try await $0.ask(.POST, "/admin/restart", body: body)
+            }
         } catch {
-            CommandFailure.warn("error: no chainserve answers at \(url); is it running, and is --url right?")
-            throw ExitCode.failure
+            throw client.unreachable(error, target)
         }
-        if status == 200, let answer = try? JSONDecoder().decode(Answer.self, from: data) {
+        let data = Data(reply.body.utf8)
+        if reply.status == 200, let answer = try? JSONDecoder().decode(Answer.self, from: data) {
             for name in answer.restarted { print("restarted \(name)") }
             for name in answer.skipped { print("skipped \(name)") }
             if !answer.skipped.isEmpty { throw ExitCode.failure }
             return
         }
         let problem = try? JSONDecoder().decode(Problem.self, from: data)
-        CommandFailure.warn("error: \(problem?.error.message ?? "the service answered \(status)")")
-        throw status == 400 ? CommandFailure.invalidInput : ExitCode.failure
+        CommandFailure.warn("error: \(problem?.error.message ?? "the service answered \(reply.status)")")
+        throw reply.status == 400 ? CommandFailure.invalidInput : ExitCode.failure
     }
 
     private struct Answer: Decodable {

@@ -1,10 +1,7 @@
 import ArgumentParser
+import ChainBench
 import ChainOrchestrator
 import Foundation
-
-#if canImport(FoundationNetworking)
-    import FoundationNetworking
-#endif
 
 /// `chainserve status`: what a running service is doing.
 struct StatusCommand: AsyncParsableCommand {
@@ -12,18 +9,13 @@ struct StatusCommand: AsyncParsableCommand {
         commandName: "status",
         abstract: "Show the servers, chains, queue and response times of a running service.")
 
-    @Option(help: "Where the service listens.")
-    var url = "http://127.0.0.1:8000"
+    @OptionGroup var client: ClientArguments
 
     @Flag(help: "Print the status as JSON.")
     var json = false
 
     @Flag(help: "Show it again every second, until stopped.")
     var watch = false
-
-    @Option(
-        help: "A file with an API key that may observe (also: the environment variable CHAINSERVE_API_KEY).")
-    var keyFile: String?
 
     /// A service that does not answer within this time is taken for not running.
     private static let timeout = 10.0
@@ -33,24 +25,21 @@ struct StatusCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        guard let address = URL(string: url), ["http", "https"].contains(address.scheme), address.host != nil
-        else {
-            CommandFailure.warn("error: --url '\(url)' is not a URL such as http://127.0.0.1:8000")
-            throw CommandFailure.invalidInput
-        }
-        // `up` and `serve` print the URL that clients want, which ends in /v1.
-        let root = address.lastPathComponent == "v1" ? address.deletingLastPathComponent() : address
-        let key = try CommandFailure.invalidInput { try readKey() }
+        let target = try client.target(timeout: Self.timeout)
+        try await ServiceClient.with(target) { try await show($0, target) }
+    }
+
+    private func show(_ service: ServiceClient, _ target: LoadTarget) async throws {
         if json {
-            let data = try await fetch(root.appendingPathComponent("status"), key)
-            CommandFailure.say(String(decoding: data, as: UTF8.self) + "\n", toError: false)
+            let text = try await ask(service, target, "/status")
+            CommandFailure.say(text + "\n", toError: false)
             return
         }
         let console = Console()
         while true {
-            let data = try await fetch(root.appendingPathComponent("dashboard/state"), key)
-            guard let sight = try? JSONDecoder().decode(PoolSight.self, from: data) else {
-                CommandFailure.warn("error: what answers at \(url) is not chainserve")
+            let answer = try await ask(service, target, "/dashboard/state")
+            guard let sight = try? JSONDecoder().decode(PoolSight.self, from: Data(answer.utf8)) else {
+                CommandFailure.warn("error: what answers at \(client.url) is not chainserve")
                 throw ExitCode.failure
             }
             let text = StatusText(sight, width: CommandFailure.width).text
@@ -61,33 +50,20 @@ struct StatusCommand: AsyncParsableCommand {
         }
     }
 
-    private func readKey() throws -> String? {
-        if let keyFile {
-            return try CommandFailure.read(keyFile).trimmingCharacters(in: .whitespacesAndNewlines)
-        }
-        return ProcessInfo.processInfo.environment["CHAINSERVE_API_KEY"]
-    }
-
-    private func fetch(_ url: URL, _ key: String?) async throws -> Data {
-        var request = URLRequest(url: url)
-        request.timeoutInterval = Self.timeout
-        if let key { request.setValue("Bearer \(key)", forHTTPHeaderField: "Authorization") }
-        let status: Int?
+    private func ask(_ service: ServiceClient, _ target: LoadTarget, _ path: String) async throws -> String {
+        let answer: ServiceClient.Answer
         do {
-            let (body, response) = try await URLSession.shared.data(for: request)
-            status = (response as? HTTPURLResponse)?.statusCode
-            if status == 200 { return body }
+            answer = try await service.ask(.GET, path)
         } catch {
-            CommandFailure.warn(
-                "error: no chainserve answers at \(self.url); is it running, and is --url right?")
-            throw ExitCode.failure
+            throw client.unreachable(error, target)
         }
-        switch status {
+        switch answer.status {
+        case 200: return answer.body
         case 401: CommandFailure.warn("error: this service wants an API key; give --key-file")
         case 403:
             CommandFailure.warn(
                 "error: this key may not observe; make one with `chainserve key add --may observe`")
-        default: CommandFailure.warn("error: what answers at \(self.url) is not chainserve, or is not well")
+        default: CommandFailure.warn("error: what answers at \(client.url) is not chainserve, or is not well")
         }
         throw ExitCode.failure
     }

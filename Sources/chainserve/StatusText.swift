@@ -23,7 +23,7 @@ struct StatusText {
         var first = "\(status.model) on the \(status.engine) engine"
         if status.emulated { first += " (EMULATED: no model is computed)" }
         let running = status.chains.reduce(0) { $0 + $1.running }
-        let capacity = status.chains.reduce(0) { $0 + $1.capacity }
+        let capacity = status.chains.filter { closed($0, status) == nil }.reduce(0) { $0 + $1.capacity }
         var second = "\(sight.readiness); \(running) of \(capacity) running"
         second += "; \(number(sight.observed.arrivalsPerSecond)) requests and"
         second += " \(number(sight.observed.tokensPerSecond)) tokens a second"
@@ -54,10 +54,17 @@ struct StatusText {
             rows.append([
                 "\(chain.running)/\(chain.capacity)", bar(chain.running, of: chain.capacity),
                 seconds(planned.flatMap { $0.indices.contains(index) ? $0[index] : nil }),
-                seconds(observed.indices.contains(index) ? observed[index] : nil), chain.name,
+                seconds(observed.indices.contains(index) ? observed[index] : nil),
+                chain.name + (closed(chain, sight.status).map { " (closed: \($0))" } ?? ""),
             ])
         }
         return table(rows)
+    }
+
+    /// Why a chain takes no jobs now: which of its servers are away.
+    private static func closed(_ chain: PoolStatus.Chain, _ status: PoolStatus) -> String? {
+        let away = status.servers.filter { $0.state != .ready && chain.servers.contains($0.name) }
+        return away.isEmpty ? nil : away.map { "\($0.name) is \($0.state.rawValue)" }.joined(separator: ", ")
     }
 
     private static func times(_ sight: PoolSight) -> [String] {

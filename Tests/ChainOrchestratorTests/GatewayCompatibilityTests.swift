@@ -6,7 +6,7 @@ import Testing
 /// Runs `Tests/Compatibility/openai_client.py` where Python has the official client.
 @Suite(
     "Gateway: the official openai client", .timeLimit(.minutes(10)),
-    .enabled("python3 has no module openai: pip install openai") { await Python.hasClient() })
+    .enabled("Python has no module openai: Scripts/clients.sh installs it") { await Python.hasClient() })
 struct GatewayCompatibilityTests {
     /// Log probabilities as they were asked for.
     private static func token(_ id: Int32, _ text: String, for request: GenerationRequest) -> GenerationEvent
@@ -60,14 +60,21 @@ struct GatewayCompatibilityTests {
     }
 }
 
-/// Runs `python3`.
+/// Runs the Python of `Scripts/clients.sh` where it is there, else `python3`.
 enum Python {
     static func hasClient() async -> Bool { (try? await run(["-c", "import openai"]))?.status == 0 }
+
+    private static var path: String {
+        let values = ProcessInfo.processInfo.environment
+        let shared = values["XDG_CACHE_HOME"] ?? NSHomeDirectory() + "/.cache"
+        let own = (values["CHAINSERVE_CACHE"] ?? shared + "/chainserve") + "/clients/bin/python"
+        return FileManager.default.isExecutableFile(atPath: own) ? own : "python3"
+    }
 
     static func run(_ arguments: [String]) async throws -> (status: Int32, output: String) {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = ["python3"] + arguments
+        process.arguments = [path] + arguments
         let pipe = Pipe()
         process.standardOutput = pipe
         process.standardError = pipe

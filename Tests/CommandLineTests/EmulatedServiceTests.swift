@@ -47,7 +47,8 @@ extension CommandLineSuite {
 
                 try await expectStream(service, place, expected)
                 try await expectStatus(running, place)
-                try await OfficialClient.check(running, model: model, in: place)
+                try await OfficialClient.check(
+                    running, model: model, modules: ["openai", "llm"], in: place)
 
                 let outcome = try await running.stop()
                 #expect(outcome.status == 0 && !outcome.wasSignalled)

@@ -9,6 +9,7 @@ struct UnreachableTests {
             let status = try await place.run("status", "--url", "http://127.0.0.1:1", "--json")
             #expect(status.status == 1 && status.output.isEmpty)
             #expect(status.errors.contains("http://127.0.0.1:1") && status.errors.contains("--url"))
+            #expect(status.errors.contains("connection refused") && !status.errors.contains("errno"))
 
             _ = try place.write("pool.yaml", EmulatedPool.text(place, address: "127.0.0.1:1"))
             for command in ["serve", "profile"] {

@@ -61,6 +61,10 @@ extension CommandLineSuite {
             Misuse("node", "--memory", "1 GB", "--model", "absent.gguf", says: ["absent.gguf", "GGUF"]),
             Misuse("status", "--url", "nowhere", says: ["'nowhere'", "http://127.0.0.1:8000"]),
             Misuse("status", "--json", "extra", says: ["'extra'"]),
+            Misuse(
+                "restart", "--all", "--url", "http://127.0.0.1:1", "--tls-authority", "ca.crt",
+                says: ["--tls-authority", "https://"]),
+            Misuse("bench", "--key-file", "absent.key", says: ["absent.key", "cannot be read"]),
         ]
 
         @Test(arguments: misuses)

@@ -4,8 +4,9 @@
     pip install playwright            # no browser of its own is needed
     Tests/Dashboard/check.py [--binary .build/debug/chainserve] [--chromium /usr/bin/chromium] [--shots FOLDER]
 
-Starts an emulated pool, looks at the page at three sizes, light and dark, uses it with the keyboard alone, kills a
-block server and then the service, and starts the service again. Ends with status 1 when something is not as it must be,
+Starts an emulated pool, looks at the page at three sizes, light and dark, while nothing runs, under load, and with a
+block server that hangs; uses it with the keyboard alone, kills a block server and then the service, and starts the
+service again. Ends with status 1 when something is not as it must be,
 77 when Chromium or playwright is not there.
 """
 import argparse, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time, urllib.request
@@ -27,7 +28,7 @@ servers:
   - {name: delta, memory: 1400 MB, communication_time: 120 ms, block_time: 60 ms}
   - {name: ember, memory: 800 MB, communication_time: 100 ms, block_time: 50 ms}
 """
-SIZES = {"phone": (375, 812), "tablet": (820, 1180), "desk": (1440, 900)}
+SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desk": (1440, 900)}
 failures = []
 
 
@@ -59,7 +60,7 @@ class Service:
     def ask(self, tokens=30):
         body = {"model": "toy", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": tokens}
         request = urllib.request.Request(self.url + "/v1/chat/completions", json.dumps(body).encode())
-        return urllib.request.urlopen(request, timeout=60).read()
+        return urllib.request.urlopen(request, timeout=200).read()
 
     def status(self):
         return json.load(urllib.request.urlopen(self.url + "/status", timeout=10))
@@ -69,8 +70,8 @@ class Service:
         self.process.wait(20)
 
 
-def load(service, count):
-    threads = [threading.Thread(target=service.ask) for _ in range(count)]
+def load(service, count, tokens=30):
+    threads = [threading.Thread(target=service.ask, args=(tokens,)) for _ in range(count)]
     for thread in threads:
         thread.start()
     return threads
@@ -87,21 +88,31 @@ def open_page(browser, service, size, scheme, messages, requests):
     return page
 
 
-def look(browser, service, shots):
+def look(browser, service, shots, state):
     for name, size in SIZES.items():
         for scheme in ("light", "dark"):
             messages, requests = [], []
             page = open_page(browser, service, size, scheme, messages, requests)
             page.wait_for_timeout(2500)
-            where = f"{name}, {scheme}: "
+            where = f"{state}, {name}, {scheme}: "
             overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             expect(overflow <= 0, where + "nothing is wider than the window")
             expect(not messages, where + f"no errors, no violation of the policy {messages}")
             expect(all(url.startswith((service.url, "data:")) for url in requests), where + "nothing from elsewhere")
             expect(page.locator("#servers tbody tr").count() == 5, where + "five servers")
             expect(page.locator("#connection").inner_text() == "live", where + "live")
+            hidden = page.evaluate(
+                "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).map(e => "
+                "e.getAttribute('aria-labelledby'))")
+            expect(not hidden, where + f"no table needs to be moved sideways {hidden}")
+            cut = page.evaluate(
+                "[...document.querySelectorAll('td:not(.minor), th:not(.minor), dd, dt, h1, h2, .chip')].filter(e => "
+                "e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline').map(e => e.textContent)")
+            expect(not cut, where + f"no text is cut off {cut}")
+            if state == "lost":
+                expect("closed: amber is lost" in page.locator("#chains").inner_text(), where + "chains are closed")
             if shots:
-                page.screenshot(path=os.path.join(shots, f"{name}-{scheme}.png"), full_page=True)
+                page.screenshot(path=os.path.join(shots, f"{state}-{name}-{scheme}.png"), full_page=True)
             page.context.close()
 
 
@@ -162,7 +173,8 @@ def live(browser, service, binary, folder):
     wait(page, "document.getElementById('running').textContent === '0'", 10)
     wait(page, "document.querySelector('#response tbody td').textContent !== '–'", 10)
     expect("Predicted mean" in page.locator("#scale-text").inner_text(), "the prediction is told in words")
-    victim = next(s for s in service.status()["servers"] if s["block_count"] > 0)
+    # Not the first, whose loss was an event before.
+    victim = [s for s in service.status()["servers"] if s["block_count"] > 0][-1]
     os.kill(victim["pid"], signal.SIGKILL)
     wait(page, f"document.getElementById('events').textContent.includes('{victim['name']} is lost')", 20)
     expect(victim["name"] in page.locator("#news").inner_text(), "a loss is told to screen readers")
@@ -194,10 +206,19 @@ def main():
         try:
             browser = playwright.chromium.launch(
                 executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"])
-            threads = load(service, 8)
-            look(browser, service, options.shots)
+            look(browser, service, options.shots, "empty")
+            threads = load(service, 8, 400)
+            look(browser, service, options.shots, "load")
+            hung = next(s for s in service.status()["servers"] if s["block_count"] > 0)
+            os.kill(hung["pid"], signal.SIGSTOP)
+            while any(s["state"] != "lost" for s in service.status()["servers"] if s["name"] == hung["name"]):
+                time.sleep(0.2)
+            look(browser, service, options.shots, "lost")
+            os.kill(hung["pid"], signal.SIGCONT)
             for thread in threads:
                 thread.join()
+            while any(s["state"] != "ready" for s in service.status()["servers"] if s["block_count"] > 0):
+                time.sleep(0.2)
             service = live(browser, service, options.binary, folder)
             browser.close()
         finally:

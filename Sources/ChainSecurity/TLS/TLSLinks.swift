@@ -18,17 +18,17 @@
         }
 
         fileprivate func chain() throws(SecurityError) -> [NIOSSLCertificateSource] {
-            try certificates(certificate).map { .certificate($0) }
+            try Self.certificates(certificate).map { .certificate($0) }
         }
 
         fileprivate func trusted() throws(SecurityError) -> NIOSSLTrustRoots {
             guard let authority else {
                 throw .unusable(file: certificate, reason: "the authority's certificate must be given too")
             }
-            return .certificates(try certificates(authority))
+            return .certificates(try Self.certificates(authority))
         }
 
-        private func certificates(_ path: String) throws(SecurityError) -> [NIOSSLCertificate] {
+        static func certificates(_ path: String) throws(SecurityError) -> [NIOSSLCertificate] {
             do {
                 let found = try NIOSSLCertificate.fromPEMFile(path)
                 if !found.isEmpty { return found }

@@ -8,6 +8,7 @@ const history = [];
 let lastSight = 0;
 let lastEvent = 0;
 let lastReadiness = null;
+let lastStart = 0;
 
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -56,9 +57,9 @@ function rows(table, entries, build, update) {
 }
 function row(cells) {
   const node = make("tr");
-  cells.forEach((minor, index) => {
+  cells.forEach((name, index) => {
     const cell = make(index === 0 ? "th" : "td", index === 0 ? { scope: "row" } : {});
-    if (minor) cell.className = "minor";
+    if (name) cell.className = name;
     node.append(cell);
   });
   return node;
@@ -73,15 +74,24 @@ function setFill(cell, used, total, name) {
   }
   meter.max = Math.max(1, total);
   meter.value = used;
+  meter.style.setProperty("--fill", total ? Math.min(100, 100 * used / total) + "%" : "0%");
   meter.setAttribute("aria-label", name);
   setText(meter.nextSibling, total ? used + "/" + total : "none");
   meter.hidden = !total;
 }
 
+/// Why a chain takes no jobs now: which of its servers are away. Empty when it does.
+function whyClosed(chain, status) {
+  const states = new Map(status.servers.map((server) => [server.name, server.state]));
+  return [...new Set(chain.servers)].filter((name) => states.get(name) !== "ready")
+    .map((name) => name + " is " + (states.get(name) ?? "gone")).join(", ");
+}
+
 function showNow(sight) {
   const { status, observed, outlook } = sight;
   const running = status.chains.reduce((sum, chain) => sum + chain.running, 0);
-  const capacity = status.chains.reduce((sum, chain) => sum + chain.capacity, 0);
+  const capacity = status.chains.filter((chain) => !whyClosed(chain, status))
+    .reduce((sum, chain) => sum + chain.capacity, 0);
   const used = status.servers.reduce((sum, server) => sum + server.slots_used, 0);
   const total = status.servers.reduce((sum, server) => sum + server.slots_total, 0);
   setText(byId("running"), String(running));
@@ -114,7 +124,7 @@ function showResponse(sight) {
   ];
   if (predicted) entries.push({ key: "predicted: whole answer", values: { mean: predicted.mean } });
   if (outlook) entries.push({ key: "predicted: wait", values: { mean: outlook.exact_wait } });
-  rows("response", entries, () => row([false, false, false, false, false]), (node, entry) => {
+  rows("response", entries, () => row(["", "", "", "", ""]), (node, entry) => {
     setText(node.cells[0], entry.key);
     ["mean", "p50", "p95", "p99"].forEach((name, index) =>
       setText(node.cells[index + 1], number(entry.values ? entry.values[name] : null)));
@@ -170,7 +180,7 @@ const stateKinds = { ready: "good", lost: "bad", suspect: "bad" };
 function showServers(status) {
   const blocks = Math.max(1, ...status.servers.map((server) => server.first_block + server.block_count - 1));
   const entries = status.servers.map((server) => ({ key: server.name, server }));
-  rows("servers", entries, () => row([false, false, false, true, false, true]), (node, { server }) => {
+  rows("servers", entries, () => row(["", "", "", "minor", "", "address"]), (node, { server }) => {
     const end = server.first_block + server.block_count - 1;
     setText(node.cells[0], server.name);
     setText(node.cells[1], server.block_count ? server.state : server.state + ", spare");
@@ -195,8 +205,13 @@ function showServers(status) {
 function showChains(sight) {
   const { status, outlook, observed } = sight;
   const entries = status.chains.map((chain, index) => ({ key: chain.servers.join(" › "), chain, index }));
-  rows("chains", entries, () => row([false, false, false, false]), (node, { key, chain, index }) => {
-    setText(node.cells[0], key);
+  rows("chains", entries, () => row(["", "", "", ""]), (node, { key, chain, index }) => {
+    const why = whyClosed(chain, status);
+    if (node.dataset.why !== why) {
+      node.dataset.why = why;
+      node.cells[0].replaceChildren(
+        key, ...(why ? [make("span", { class: "why", "data-kind": "bad" }, "closed: " + why)] : []));
+    }
     setFill(node.cells[1], chain.running, chain.capacity, "jobs running on " + key);
     setText(node.cells[2], seconds(outlook ? outlook.service_times[index] : null));
     setText(node.cells[3], seconds(observed.service_times[index]));
@@ -222,6 +237,10 @@ function showEvents(events) {
 function show(sight) {
   lastSight = Date.now();
   const { status } = sight;
+  // A service that was started anew counts its events from the beginning.
+  const start = sight.at - sight.uptime_seconds;
+  if (Math.abs(start - lastStart) > 2) lastEvent = 0;
+  lastStart = start;
   document.title = `${status.model} · ChainServe`;
   setText(byId("model"), `${status.model} on ${status.engine}`);
   byId("emulated").hidden = !status.emulated;
