@@ -12,7 +12,8 @@ extension LiveSystem: ExpressibleByArgument {}
 struct LiveExperimentCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "live",
-        abstract: "Run PETALS, JFFC over whole models, and our plan on PETALS and on our own engine side by side.",
+        abstract:
+            "Run PETALS, JFFC over whole models, and our plan on PETALS and on our own engine side by side.",
         discussion: """
             Starts the systems' servers on this machine, each held to an emulated device behind an emulated network, and \
             gives all of them the same requests. Needs `make petals`; about 0.6 GB of memory for each PETALS server, of which \
@@ -49,6 +50,9 @@ struct LiveExperimentCommand: AsyncParsableCommand {
 
     @Option(help: "Jobs at once that a server's memory has caches for, in the blocks it is meant for.")
     var jobs = LiveSetting().jobs
+
+    @Option(help: "Tokens that every session reserves.")
+    var sequenceLength = LiveSetting().sequenceLength
 
     @Option(help: "Seconds that a large server's device takes for a token in a block.")
     var largeBlockTime = LiveSetting().largeBlockSeconds
@@ -93,6 +97,7 @@ struct LiveExperimentCommand: AsyncParsableCommand {
         setting.workloads = LiveWorkload.allCases.filter { workloads.contains($0) }
         setting.systems = LiveSystem.allCases.filter { systems.contains($0) }
         (setting.largeServers, setting.smallServers, setting.jobs) = (large, small, jobs)
+        setting.sequenceLength = sequenceLength
         (setting.largeBlockSeconds, setting.smallBlockSeconds) = (largeBlockTime, smallBlockTime)
         try setting.check()
         if let atMost, atMost < 0 {
@@ -133,7 +138,9 @@ struct LiveExperimentCommand: AsyncParsableCommand {
 
     /// As it can be given again; files by their kind.
     private var command: String {
-        var words = ["chainserve experiment live --out DIR --requests \(requests) --runs \(runs) --seed \(seed)"]
+        var words = [
+            "chainserve experiment live --out DIR --requests \(requests) --runs \(runs) --seed \(seed)"
+        ]
         words.append("--rate \(rate)")
         let setting = LiveSetting()
         if workloads != setting.workloads {
@@ -145,8 +152,13 @@ struct LiveExperimentCommand: AsyncParsableCommand {
         if large != setting.largeServers { words.append("--large \(large)") }
         if small != setting.smallServers { words.append("--small \(small)") }
         if jobs != setting.jobs { words.append("--jobs \(jobs)") }
-        if largeBlockTime != setting.largeBlockSeconds { words.append("--large-block-time \(largeBlockTime)") }
-        if smallBlockTime != setting.smallBlockSeconds { words.append("--small-block-time \(smallBlockTime)") }
+        if sequenceLength != setting.sequenceLength { words.append("--sequence-length \(sequenceLength)") }
+        if largeBlockTime != setting.largeBlockSeconds {
+            words.append("--large-block-time \(largeBlockTime)")
+        }
+        if smallBlockTime != setting.smallBlockSeconds {
+            words.append("--small-block-time \(smallBlockTime)")
+        }
         if roundTrips != nil { words.append("--round-trips RTT.csv") }
         if trace != nil { words.append("--trace TRACE.csv") }
         if let docs { words.append("--docs \(docs)") }
@@ -208,8 +220,10 @@ struct LivePreparation {
         try checkFolder()
         let known = try results().runs
         var left = systems.runs.filter { known[$0.id] == nil }
+        let finished = systems.runs.count - left.count
         if let atMost { left = Array(left.prefix(atMost)) }
-        CommandFailure.warn("live: \(systems.runs.count - left.count) of \(systems.runs.count) runs are there or left")
+        CommandFailure.warn(
+            "live: \(finished) of \(systems.runs.count) runs are there, \(left.count) to make now")
         guard !left.isEmpty else { return }
         let specification = systems.specification(left, requests: requests, places: places)
         let path = out + "/live-specification.json"
@@ -223,7 +237,10 @@ struct LivePreparation {
     private static func runner(_ path: String) async throws -> Int32 {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: PetalsInstallation.python)
-        process.arguments = ["-m", "chainserve_petals.live", path]
+        process.arguments = ["-m", "chainserve_petals.live", path, "--exit-with-parent"]
+        // Held open until this process ends, however it does.
+        let input = Pipe()
+        process.standardInput = input
         var environment = ProcessInfo.processInfo.environment
         environment["PYTHONWARNINGS"] = "ignore"
         process.environment = environment
@@ -238,6 +255,7 @@ struct LivePreparation {
         }
         let status = await ends.first { _ in true } ?? 1
         stopping.cancel()
+        try? input.fileHandleForWriting.close()
         return status
     }
 }

@@ -26,7 +26,7 @@ package struct LivePage: Sendable {
     }
 
     package var markdown: String {
-        ([head, set, order] + measured.map(section) + [comparison, attribution, machine, limits])
+        ([head, servers, order] + measured.map(section) + [comparison, attribution, machine, everyRun, limits])
             .joined(separator: "\n\n") + "\n"
     }
 
@@ -55,7 +55,7 @@ package struct LivePage: Sendable {
             + (note.map { "\n\n\($0)" } ?? "")
     }
 
-    private var set: String {
+    private var servers: String {
         let cluster = pool.cluster()
         let plan = report.systems.plan
         var text = """
@@ -188,7 +188,8 @@ package struct LivePage: Sendable {
         for workload in measured {
             let gains = report.gains(workload)
             guard let count = gains.first?.count, count > 0 else {
-                text += "| \(workload.title) |\(String(repeating: " – |", count: LiveReport.steps.count + 1))\n"
+                text +=
+                    "| \(workload.title) |\(String(repeating: " – |", count: LiveReport.steps.count + 1))\n"
                 continue
             }
             let totals = (0..<count).map { run in gains.reduce(0) { $0 + $1[run] } }
@@ -230,6 +231,29 @@ package struct LivePage: Sendable {
         return text.trimmingCharacters(in: .newlines)
     }
 
+    /// With few repetitions, what each was.
+    private var everyRun: String {
+        var text = """
+            ## Every run
+
+            | workload | repetition | system | response | waiting | service | most attempts | machine busy | late steps |
+            | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+
+            """
+        for row in report.table.rows {
+            let title = LiveSystem(rawValue: row.text("system"))?.title ?? row.text("system")
+            let times = ["mean_response", "mean_wait", "mean_service", "most_attempts"].map {
+                row.number($0).map(Wording.number) ?? "–"
+            }
+            let steps = max(1, row.number("steps") ?? 1)
+            text +=
+                "| \(row.text("workload")) | \(row.text("run")) | \(title) | \(times.joined(separator: " | ")) |"
+                + " \(Wording.percent(row.number("machine_busy") ?? 0)) |"
+                + " \(Wording.percent((row.number("late_steps") ?? 0) / steps)) |\n"
+        }
+        return text.trimmingCharacters(in: .newlines)
+    }
+
     private var processorCount: Int { Int(report.table.numbers("processors").first ?? 0) }
 
     private var limits: String {
@@ -265,17 +289,19 @@ package struct LivePage: Sendable {
     private static func milliseconds(_ seconds: Double) -> String { Wording.number(seconds * 1000) + " ms" }
 
     private static func mean(_ cells: Table, _ column: String) -> String {
-        Summary(cells.numbers(column)).map { Wording.number($0.mean) } ?? "–"
+        Summary(cells.numbers(column)).map { hundredths($0.mean) } ?? "–"
     }
 
     private static func interval(_ cells: Table, _ column: String) -> String {
         interval(cells.numbers(column))
     }
 
-    /// `12.3 ± 0.4`; without spread from a single value.
+    /// `12.34 ± 0.41`; without spread from a single value.
     static func interval(_ values: [Double]) -> String {
         guard let summary = Summary(values) else { return "–" }
-        let mean = Wording.number(summary.mean)
-        return summary.count > 1 ? "\(mean) ± \(Wording.number(summary.halfWidth))" : mean
+        let mean = hundredths(summary.mean)
+        return summary.count > 1 ? "\(mean) ± \(hundredths(summary.halfWidth))" : mean
     }
+
+    private static func hundredths(_ value: Double) -> String { String(format: "%.2f", value) }
 }

@@ -20,11 +20,11 @@ package struct LiveSetting: Hashable, Sendable {
     package var smallServers = 3
     /// Memory of a large server: the whole model and the caches of so many jobs. A small one has room for its share of
     /// the model and the caches of as many, rounded up to whole ten megabytes, as the large one's.
-    package var jobs = 3
+    package var jobs = 2
     /// Of a large server's device, for one token in one block, seconds.
-    package var largeBlockSeconds = 0.022
+    package var largeBlockSeconds = 0.017
     /// Of a small one's.
-    package var smallBlockSeconds = 0.036
+    package var smallBlockSeconds = 0.028
     /// What every further token of a prompt adds in a block, as a share of the first.
     package var promptShare = 0.02
     /// What is taken for the software of a hop when the pool is planned, seconds a token.
@@ -33,10 +33,10 @@ package struct LiveSetting: Hashable, Sendable {
     /// 16,384 tokens of cache for sessions of up to 8,192.
     package var petalsSessions = 2
     /// Tokens that every session reserves.
-    package var sequenceLength = 1024
+    package var sequenceLength = 2048
     /// Arrivals per second.
-    package var arrivalRate = 0.45
-    package var requests = 40
+    package var arrivalRate = 0.38
+    package var requests = 30
     package var runs = 3
     package var seed: UInt64 = 1
     package var workloads = LiveWorkload.allCases
@@ -55,13 +55,19 @@ package struct LiveSetting: Hashable, Sendable {
     package func check() throws(ExperimentError) {
         for (name, value) in [
             ("requests", requests), ("runs", runs), ("large", largeServers), ("small", smallServers),
-            ("jobs", jobs),
+            ("jobs", jobs), ("sequence-length", sequenceLength),
         ] where value < 1 {
             throw .invalidOption("--\(name) is \(value): it must be at least 1")
         }
         guard largeServers + smallServers <= Self.mostServers else {
             throw .invalidOption(
-                "--large and --small: at most \(Self.mostServers) servers together, each some processes of 0.6 GB")
+                "--large and --small: at most \(Self.mostServers) servers together, each some processes of 0.6 GB"
+            )
+        }
+        guard sequenceLength >= mostInputTokens + mostOutputTokens else {
+            throw .invalidOption(
+                "--sequence-length is \(sequenceLength): the longest request has"
+                    + " \(mostInputTokens + mostOutputTokens) tokens")
         }
         for (name, value) in [
             ("rate", arrivalRate), ("large-block-time", largeBlockSeconds),

@@ -137,7 +137,8 @@ package struct LiveReport: Sendable {
         }
         return Chart(
             "live-response",
-            caption: "Mean response of the systems, measured and as the simulator predicts it for the same requests; "
+            caption:
+                "Mean response of the systems, measured and as the simulator predicts it for the same requests; "
                 + "whiskers: 95 % confidence over repetitions.",
             mark: .rows, horizontal: ChartAxis("response", "mean response (s)"),
             vertical: ChartAxis("system", "", scale: .ordinal), series: ("what", "what"),

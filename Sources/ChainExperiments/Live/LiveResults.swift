@@ -139,6 +139,7 @@ extension LiveRunResult {
             Field("throughput", .number(Double(served.count) / wall)),
             Field("tokens_per_s", .number(Double(served.reduce(0) { $0 + $1.tokens }) / wall)),
             Field("attempts", mean { Double($0.attempts) }),
+            Field("most_attempts", .integer(records.map(\.attempts).max() ?? 0)),
             Field("wall", .number(wall)),
             Field("server_cpu", .number(processors.servers / wall)),
             Field("front_cpu", .number(processors.front / wall)),

@@ -191,7 +191,8 @@ package struct LiveSystems: Sendable {
         if !isOwn { lines.append("petals: {model: \"\(places.model)\", prefix: \(Self.modelName)}") }
         lines.append(
             "demand: {arrival_rate: \(pool.setting.arrivalRate), load_target: \(LivePool.loadTarget),"
-                + " mean_input_tokens: \(pool.meanTokens.input), mean_output_tokens: \(pool.meanTokens.output)}")
+                + " mean_input_tokens: \(pool.meanTokens.input), mean_output_tokens: \(pool.meanTokens.output)}"
+        )
         let hosts = planned(system)
         lines.append("servers:")
         for host in hosts {

@@ -41,7 +41,8 @@ package struct LiveRequests: Sendable {
         let sample = try TraceSample(sources, requests: Self.generatedRequests, seed: setting.seed)
         guard sample.tokens.count > setting.requests else {
             throw ExperimentError.invalidOption(
-                "--requests is \(setting.requests): the trace has \(sample.tokens.count), and more are needed")
+                "--requests is \(setting.requests): the trace has \(sample.tokens.count), and more are needed"
+            )
         }
         gaps = sample.gaps
         tokens = sample.tokens.map {

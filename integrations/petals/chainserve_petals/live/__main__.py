@@ -1,4 +1,4 @@
-"""Runs the experiment: `python -m chainserve_petals.live SPEC`.
+"""Runs the experiment: `python -m chainserve_petals.live SPEC [--exit-with-parent]`.
 
 Starts the systems that still have runs to make, all of them at once, makes the runs one after the other in the order
 of the file, and appends a line of JSON to the results for each: its requests, and what machine and emulation did
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -154,8 +156,21 @@ async def interruptible(spec: Spec) -> None:
     await task
 
 
+def stop_with_parent() -> None:
+    """Ends as on SIGTERM at the end of standard input."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
+
+
 def main() -> int:
     receive_signals()
+    if "--exit-with-parent" in sys.argv[2:]:
+        stop_with_parent()
     try:
         spec = read_spec(Path(sys.argv[1]))
         spec.state.mkdir(parents=True, exist_ok=True)
