@@ -26,8 +26,9 @@ package struct LivePage: Sendable {
     }
 
     package var markdown: String {
-        ([head, servers, order] + measured.map(section) + [comparison, attribution, machine, everyRun, limits])
-            .joined(separator: "\n\n") + "\n"
+        let results = measured.map(section) + [comparison, attribution]
+        return ([head, servers, order] + results + [machine, everyRun, limits]).joined(separator: "\n\n")
+            + "\n"
     }
 
     // MARK: Set-up
