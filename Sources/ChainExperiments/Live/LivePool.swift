@@ -18,8 +18,9 @@ package struct LiveServer: Hashable, Sendable {
 package struct LiveSetting: Hashable, Sendable {
     package var largeServers = 2
     package var smallServers = 3
-    /// Memory of a large server: the whole model and the caches of so many jobs. A small one has room for its share of
-    /// the model and the caches of as many, rounded up to whole ten megabytes, as the large one's.
+    /// Memory of a large server: the whole model and the caches of so many jobs. A small one has room for
+    /// its share of the model and the caches of as many, rounded up to whole ten megabytes, as the large
+    /// one's.
     package var jobs = 2
     /// Of a large server's device, for one token in one block, seconds.
     package var largeBlockSeconds = 0.017
@@ -150,7 +151,8 @@ package struct LivePool: Sendable {
             demand: Demand(arrivalRate: setting.arrivalRate, loadTarget: Self.loadTarget),
             servers: servers.enumerated().map { number, server in
                 let own = times?[number] ?? nominalTimes(server)
-                // As the emulated servers announce them (`devices.py`): passes of 1,024 tokens, and 100 Mbit/s.
+                // As the emulated servers announce them (`devices.py`): passes of 1,024 tokens, and 100
+                // Mbit/s.
                 let forward = 1024 / (server.blockTokenSeconds * (1 + setting.promptShare * 1023))
                 return Server(
                     name: server.name, memory: server.memory,

@@ -75,7 +75,8 @@ package struct LiveReport: Sendable {
         ("engine: ours for PETALS'", .proposedPetals, .proposed),
     ]
 
-    /// Seconds of mean response that a step takes off, by repetition; only repetitions in which all systems ran.
+    /// Seconds of mean response that a step takes off, by repetition; only repetitions in which all systems
+    /// ran.
     func gains(_ workload: LiveWorkload) -> [[Double]] {
         let all = Self.steps.map { pairs(workload, $0.from, $0.to, "mean_response") }
         guard let count = all.first?.count, all.allSatisfy({ $0.count == count }) else { return [] }

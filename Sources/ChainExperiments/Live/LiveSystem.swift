@@ -171,8 +171,8 @@ package struct LiveSystems: Sendable {
         }
     }
 
-    /// On our own engine the memory for just the planned blocks and units: its caches take half of PETALS', and more
-    /// of them would be another plan.
+    /// On our own engine the memory for just the planned blocks and units: its caches take half of PETALS',
+    /// and more of them would be another plan.
     private func memory(_ system: LiveSystem, _ server: Int, _ range: BlockRange, _ units: Int) -> ByteCount {
         guard system == .proposed else { return pool.servers[server].memory }
         let shape = pool.ownShape

@@ -3,7 +3,8 @@ import ChainSimulation
 
 /// How the requests of a live run come.
 package enum LiveWorkload: String, Hashable, Sendable, CaseIterable {
-    /// Requests of the Azure trace that follow each other, their gaps stretched to the arrival rate, their tokens scaled.
+    /// Requests of the Azure trace that follow each other, their gaps stretched to the arrival rate, their
+    /// tokens scaled.
     case trace
     /// The same lengths in random order, Poisson arrivals.
     case poisson
