@@ -8,7 +8,7 @@ struct ChainServeCommand: AsyncParsableCommand {
         abstract: "Composes unequal servers into chains and serves a model over them.",
         subcommands: [
             UpCommand.self, ServeCommand.self, NodeCommand.self, PlanCommand.self, CheckCommand.self,
-            OptimumCommand.self, DevicesCommand.self, SimulateCommand.self, ExperimentCommand.self,
+            OptimumCommand.self, DevicesCommand.self, SimulateCommand.self, ExperimentGroup.self,
             ProfileCommand.self, BenchCommand.self, StatusCommand.self, RestartCommand.self,
             JournalCommand.self, ReplayCommand.self, KeyCommand.self, PKICommand.self, FetchCommand.self,
         ])

@@ -7,7 +7,7 @@ extension Setting: ExpressibleByArgument {}
 /// `chainserve experiment`: reproduces figures and tables of the paper.
 struct ExperimentCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "experiment",
+        commandName: "paper",
         abstract: "Reproduce a figure or table of the paper: data, plot, and what was found beside what "
             + "was claimed.",
         discussion: """

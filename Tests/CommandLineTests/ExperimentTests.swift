@@ -30,12 +30,26 @@ extension CommandLineSuite {
             }
         }
 
+        @Test func theLiveOneNeedsPetals() async throws {
+            try await Place.with { place in
+                let outcome = try await RunningCommand(
+                    ["experiment", "live", "--out", "x"], in: place,
+                    environment: ["NO_COLOR": "1", "CHAINSERVE_PETALS": place.path("absent")]
+                ).ended(within: 120)
+                #expect(outcome.status == 2)
+                #expect(outcome.errors.contains("make petals"))
+            }
+        }
+
         @Test(arguments: [
             (["fig9", "--out", "x"], "fig1"), (["fig1", "--out", "x", "--runs", "0"], "--runs"),
             (["fig1", "--out", "x", "--setting", "fair"], "published"),
             (["fig3", "--out", "x", "--jobs", "7"], "--jobs"),
             (["fig1", "--out", "x", "--round-trips", "absent.csv"], "absent.csv"),
             (["fig1"], "--out"), (["fig1", "--out", "x", "--docs", "y.md"], "all"),
+            (["live"], "--out"), (["live", "--out", "x", "--requests", "0"], "--requests"),
+            (["live", "--out", "x", "--systems", "vllm"], "proposed-petals"),
+            (["live", "--out", "x", "--trace", "absent.csv"], "absent.csv"),
         ])
         func wrongOptionsAreRefused(_ options: [String], _ says: String) async throws {
             try await Place.with { place in

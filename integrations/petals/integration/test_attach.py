@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from service import MODEL, START_LIMIT, missing, serving, transformers_tokens
+from service import MODEL, START_LIMIT, Service, missing, serving, transformers_tokens
 
 reason = missing()
 pytestmark = pytest.mark.skipif(reason is not None, reason=reason or "")
@@ -26,7 +27,7 @@ petals: {{model: "{folder}", prefix: shared}}
 demand: {{arrival_rate: 0.1, mean_input_tokens: 16, mean_output_tokens: 8}}
 servers:
   - {{name: theirs, memory: 100 MB, communication_time: 0.2, block_time: 0.1, peer: "{peer}"}}
-  - {{name: ours, memory: 450 MB, communication_time: 0.2, block_time: 0.1}}
+  - {{name: ours, memory: MEMORY, communication_time: 0.2, block_time: 0.1}}
 placement:
   - {{server: theirs, first_block: 1, block_count: 4}}
   - {{server: ours, first_block: 3, block_count: 28}}
@@ -61,17 +62,34 @@ def running(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def test_a_server_of_somebody_else(tmp_path: Path, running: tuple[str, subprocess.Popen[bytes]]) -> None:
+@contextlib.contextmanager
+def attached(tmp_path: Path, running: tuple[str, subprocess.Popen[bytes]], memory: str) -> Iterator[Service]:
+    """A service over both servers that has answered, and whose attached server was killed after that."""
     peer, process = running
     expected = transformers_tokens([PROMPT], TOKENS)[0]
-    with serving(tmp_path, cluster=CLUSTER, peer=peer) as service:
+    with serving(tmp_path, cluster=CLUSTER.replace("MEMORY", memory), peer=peer) as service:
         answer = service.complete(PROMPT, TOKENS)
         assert answer.text == service.detokenize(expected)
         assert answer.chain == "theirs > ours"
         # It runs on this machine by chance: no process of ours.
         assert service.server("theirs").get("pid") in (None, 0)
         os.killpg(process.pid, signal.SIGKILL)
+        yield service
+
+
+def test_a_server_of_somebody_else(tmp_path: Path, running: tuple[str, subprocess.Popen[bytes]]) -> None:
+    # The other server has no room for the blocks that are lost.
+    with attached(tmp_path, running, "420 MB") as service:
         with pytest.raises(urllib.error.HTTPError) as error:
             service.complete(PROMPT, TOKENS)
         assert error.value.code >= 500
         service.wait_for("the loss", lambda: service.server("theirs")["state"] != "ready", 60)
+
+
+def test_the_pool_is_composed_anew_without_it(tmp_path: Path, running: tuple[str, subprocess.Popen[bytes]]) -> None:
+    expected = transformers_tokens([PROMPT], TOKENS)[0]
+    # The other server can hold the whole model.
+    with attached(tmp_path, running, "450 MB") as service:
+        answer = service.complete(PROMPT, TOKENS)
+        assert answer.text == service.detokenize(expected)
+        assert answer.chain == "ours"
