@@ -1,5 +1,4 @@
 import ArgumentParser
-import CGGML
 import ChainEngine
 import Foundation
 

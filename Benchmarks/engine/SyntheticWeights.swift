@@ -1,4 +1,5 @@
 import CGGML
+import CLlama
 import Foundation
 
 /// A Llama model of a well-known shape with random weights, as a GGUF file that libllama loads too: how fast a

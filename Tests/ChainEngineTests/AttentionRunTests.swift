@@ -1,4 +1,5 @@
 import CGGML
+import CLlama
 import ChainModel
 import Testing
 
