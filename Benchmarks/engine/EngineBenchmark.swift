@@ -28,7 +28,8 @@ struct EngineBenchmark: ParsableCommand {
             throw ValidationError("--parts, --threads, --decode, --runs and --jobs are positive")
         }
         guard SyntheticWeights.types[type] != nil else {
-            throw ValidationError("--type is one of \(SyntheticWeights.types.keys.sorted().joined(separator: ", "))")
+            throw ValidationError(
+                "--type is one of \(SyntheticWeights.types.keys.sorted().joined(separator: ", "))")
         }
         guard SyntheticWeights.shapes.contains(where: { $0.name == shape }) else {
             throw ValidationError(
@@ -58,7 +59,9 @@ struct EngineBenchmark: ParsableCommand {
                 path: path, onGPU: onGPU, threads: threads, jobs: most, rows: rows)
         else { throw ValidationError("libllama cannot load \(path)") }
         print("device \(ours.deviceName)")
-        print("model \(model == nil ? "\(shape) \(type), random weights" : URL(filePath: path).lastPathComponent)")
+        print(
+            "model \(model == nil ? "\(shape) \(type), random weights" : URL(filePath: path).lastPathComponent)"
+        )
         print("megabytes_on_device \(Int((Double(ours.memoryUsed) / 1e6).rounded()))")
         try compareAnswers(ours, theirs, name: "libllama")
         if compareWithCPU, onGPU {

@@ -59,6 +59,8 @@ final class LibllamaPeer {
             last.append(Int32(index - 1))
         }
         precondition(llama_decode(context, batch) == 0, "llama_decode failed")
-        return last.map { Array(UnsafeBufferPointer(start: llama_get_logits_ith(context, $0), count: vocabularySize)) }
+        return last.map {
+            Array(UnsafeBufferPointer(start: llama_get_logits_ith(context, $0), count: vocabularySize))
+        }
     }
 }

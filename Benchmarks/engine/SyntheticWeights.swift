@@ -84,8 +84,12 @@ struct SyntheticWeights {
         try handle.write(contentsOf: bytes)
         var words = RandomWords(state: seed)
         for entry in entries {
-            var data = entry.type == GGML_TYPE_F32 ? Self.ones(embeddingWidth) : words.matrix(
-                entry.type, byteCount: entry.byteCount, scale: 2 / Float(entry.dimensions[0]).squareRoot())
+            var data =
+                entry.type == GGML_TYPE_F32
+                ? Self.ones(embeddingWidth)
+                : words.matrix(
+                    entry.type, byteCount: entry.byteCount, scale: 2 / Float(entry.dimensions[0]).squareRoot()
+                )
             data += [UInt8](repeating: 0, count: Self.padding(data.count))
             try handle.write(contentsOf: data)
         }

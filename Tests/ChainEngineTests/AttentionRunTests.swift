@@ -20,7 +20,8 @@ import Testing
         // The third is farther off than the second; a fourth at its distance joins it.
         #expect(runs([job([0, 1]), job([2, 3]), job([6, 7]), job([10, 11])]) == [0..<2, 2..<4])
         #expect(runs([job([4, 5]), job([2, 3])]) == [0..<1, 1..<2], "backwards")
-        #expect(runs([job([0, 1]), job([2, 4])]) == [0..<1, 1..<2], "another distance in the second block")
+        #expect(
+            runs([job([0, 1]), job([2, 4])]) == [0..<1, 1..<2], "another distance in the second block")
     }
 
     @Test func whatDiffersInShapeIsNotStacked() {

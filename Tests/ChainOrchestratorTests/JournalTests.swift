@@ -288,7 +288,9 @@ struct JournalTests {
     func texts() throws {
         var full = request("é\n\"\\/\u{0}\u{1F}\u{7F}\u{2028}€😀")
         #expect(try isSame(JournalText.of(full), as: full))
-        full.input = .chat([ChatMessage(role: .user, content: "a\tb"), ChatMessage(role: .system, content: "")])
+        full.input = .chat([
+            ChatMessage(role: .user, content: "a\tb"), ChatMessage(role: .system, content: ""),
+        ])
         full.sampling = SamplingParameters(
             temperature: 0.1, topP: 1e-300, topK: 3, seed: .max, frequencyPenalty: 0.25, presencePenalty: -2,
             logprobs: 0)

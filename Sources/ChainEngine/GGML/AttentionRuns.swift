@@ -26,7 +26,8 @@ struct AttentionRun: Hashable {
             let least = min(rows.least, job.attendedRows)
             let most = max(rows.most, job.attendedRows)
             if let run = runs.last, most <= mostRowsInExcess * least,
-                let stride = Self.stride(from: jobs[index - 1], to: job), run.jobs.count == 1 || run.stride == stride
+                let stride = Self.stride(from: jobs[index - 1], to: job),
+                run.jobs.count == 1 || run.stride == stride
             {
                 runs[runs.count - 1] = AttentionRun(jobs: run.jobs.lowerBound..<index + 1, stride: stride)
                 rows = (least, most)
@@ -50,7 +51,8 @@ struct AttentionRun: Hashable {
     /// The distance of two jobs' units, where it is the same and positive in every block; else `nil`.
     private static func stride(from first: GraphJob, to second: GraphJob) -> Int? {
         guard first.entry == second.entry, first.tokens == second.tokens,
-            first.units.count == second.units.count, let one = first.units.first, let other = second.units.first,
+            first.units.count == second.units.count, let one = first.units.first,
+            let other = second.units.first,
             other > one, zip(first.units, second.units).allSatisfy({ $1 - $0 == other - one })
         else { return nil }
         return other - one

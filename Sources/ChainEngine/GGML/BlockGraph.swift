@@ -258,7 +258,8 @@ private struct BlockGraphBuilder {
         let headBytes = 2 * parameters.headSize
         let unitBytes = self.arena.rows * rowBytes
         let view = ggml_view_4d(
-            context, arena, headSize, Int64(parameters.keyValueHeadCount), Int64(count), Int64(run.jobs.count),
+            context, arena, headSize, Int64(parameters.keyValueHeadCount), Int64(count),
+            Int64(run.jobs.count),
             headBytes, rowBytes, run.stride * unitBytes, unit * unitBytes)
         return ggml_permute(context, view, 0, 2, 1, 3)
     }
