@@ -184,15 +184,15 @@ package struct LivePage: Sendable {
             Seconds of mean response that each step takes off, over the repetitions in which all four systems ran, ± 95 %
             confidence, and its share of the whole. A negative share is a loss.
 
-            | workload | \(LiveReport.steps.map(\.name).joined(separator: " | ")) | in all |
-            | --- |\(String(repeating: " ---: |", count: LiveReport.steps.count + 1))
+            | workload | repetitions | \(LiveReport.steps.map(\.name).joined(separator: " | ")) | in all |
+            | --- |\(String(repeating: " ---: |", count: LiveReport.steps.count + 2))
 
             """
         for workload in measured {
             let gains = report.gains(workload)
             guard let count = gains.first?.count, count > 0 else {
                 text +=
-                    "| \(workload.title) |\(String(repeating: " – |", count: LiveReport.steps.count + 1))\n"
+                    "| \(workload.title) | 0 |\(String(repeating: " – |", count: LiveReport.steps.count + 1))\n"
                 continue
             }
             let totals = (0..<count).map { run in gains.reduce(0) { $0 + $1[run] } }
@@ -200,7 +200,8 @@ package struct LivePage: Sendable {
             let cells = gains.map { gain in
                 "\(Self.interval(gain)) (\(Wording.percent(gain.reduce(0, +) / whole)))"
             }
-            text += "| \(workload.title) | \((cells + [Self.interval(totals)]).joined(separator: " | ")) |\n"
+            text +=
+                "| \(workload.title) | \(count) | \((cells + [Self.interval(totals)]).joined(separator: " | ")) |\n"
         }
         return text.trimmingCharacters(in: .newlines)
     }
