@@ -175,6 +175,7 @@ import Testing
         let results = try LiveResults(fine + late, path: "x")
         #expect(results.runs.values.filter(\.isSetAside).map(\.id) == ["poisson/1/proposed"])
         let report = LiveReport(systems, requests: requests, results: results)
+        #expect(report.gains(.poisson).isEmpty)
         #expect(report.all.rows.count == 2 && report.table.rows.map { $0.text("system") } == ["petals"])
         // Made again: the last line counts.
         let again = try LiveResults(

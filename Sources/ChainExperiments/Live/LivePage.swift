@@ -284,7 +284,10 @@ package struct LivePage: Sendable {
           fresh for every run. Its wait is from a request's arrival to the calls that lead to its first token: routes, refusals
           and pauses between attempts are waiting, opening sessions and computing is service.
         * **The wait of the others** is that in the central queue; opening sessions is service too.
-        * Repetitions are few and requests too: the intervals say how few.
+        * **Runs are short.** PETALS' client refreshes what it knows of its servers' free caches once in 60 s, so in a run of
+          about a minute its sessions keep trying the server that they know as the nearest; longer runs may treat it better.
+        * Repetitions are few and requests too: the intervals say how few. Means over other repetitions are means of other
+          requests: systems with as many runs can be compared in the tables, all others in the list of every run.
         """
     }
 

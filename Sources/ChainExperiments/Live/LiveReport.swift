@@ -46,16 +46,21 @@ package struct LiveReport: Sendable {
 
     // MARK: Comparisons
 
+    /// A figure of one run; `nil` when the run was not made or was set aside.
+    private func figure(
+        _ workload: LiveWorkload, _ number: Int, _ system: LiveSystem, _ column: String
+    ) -> Double? {
+        table.filtered("workload", .text(workload.rawValue)).filtered("run", .integer(number))
+            .filtered("system", .text(system.rawValue)).numbers(column).first
+    }
+
     /// The two systems' figures of the same requests, in the runs that both made.
     func pairs(
         _ workload: LiveWorkload, _ first: LiveSystem, _ second: LiveSystem, _ column: String
     ) -> [(first: Double, second: Double)] {
-        let rows = table.filtered("workload", .text(workload.rawValue))
-        return (1...max(1, systems.pool.setting.runs)).compactMap { number in
-            let cells = rows.filtered("run", .integer(number))
-            guard
-                let one = cells.filtered("system", .text(first.rawValue)).numbers(column).first,
-                let other = cells.filtered("system", .text(second.rawValue)).numbers(column).first
+        (1...max(1, systems.pool.setting.runs)).compactMap { number in
+            guard let one = figure(workload, number, first, column),
+                let other = figure(workload, number, second, column)
             else { return nil }
             return (one, other)
         }
@@ -81,9 +86,13 @@ package struct LiveReport: Sendable {
     /// Seconds of mean response that a step takes off, by repetition; only repetitions in which all systems
     /// ran.
     func gains(_ workload: LiveWorkload) -> [[Double]] {
-        let all = Self.steps.map { pairs(workload, $0.from, $0.to, "mean_response") }
-        guard let count = all.first?.count, all.allSatisfy({ $0.count == count }) else { return [] }
-        return all.map { $0.map { $0.first - $0.second } }
+        let responses = (1...max(1, systems.pool.setting.runs)).compactMap { number in
+            let all = LiveSystem.allCases.compactMap { figure(workload, number, $0, "mean_response") }
+            return all.count == LiveSystem.allCases.count ? all : nil
+        }
+        guard !responses.isEmpty else { return [] }
+        // The systems are in the order of the steps.
+        return Self.steps.indices.map { step in responses.map { $0[step] - $0[step + 1] } }
     }
 
     // MARK: Findings
