@@ -215,11 +215,11 @@ struct LivePreparation {
         }
     }
 
-    /// Makes the runs that have no results yet.
+    /// Makes the runs that have no results yet, or only such as the machine was too late in.
     func makeRuns(_ requests: LiveRequests, atMost: Int?) async throws {
         try checkFolder()
         let known = try results().runs
-        var left = systems.runs.filter { known[$0.id] == nil }
+        var left = systems.runs.filter { known[$0.id]?.isSetAside ?? true }
         let finished = systems.runs.count - left.count
         if let atMost { left = Array(left.prefix(atMost)) }
         CommandFailure.warn(

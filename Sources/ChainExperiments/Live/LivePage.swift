@@ -113,8 +113,9 @@ package struct LivePage: Sendable {
             """
         if let factors = report.gapFactors {
             text +=
-                " The gaps of the trace's stretches are multiplied by \(Wording.number(factors.least)) to"
-                + " \(Wording.number(factors.most)), to the same rate in every run."
+                " The gaps of the trace's stretches are multiplied, to the same rate in every run, by"
+                + " \(Wording.list(Set([factors.least, factors.most]).sorted().map(Wording.number)))"
+                + (factors.least < factors.most ? " and numbers between." : ".")
         }
         return text
     }
@@ -144,7 +145,8 @@ package struct LivePage: Sendable {
         }
         text += """
 
-            Predicted by the simulator for the same requests, from measured times of the servers:
+            Predicted by the simulator for the same requests, from measured times of the servers (its PETALS' client knows at
+            once which servers are full; the real one learns it up to minutes later, and waits longer):
 
             | system | response | measured/predicted | waiting | service |
             | --- | ---: | ---: | ---: | ---: |
@@ -166,8 +168,8 @@ package struct LivePage: Sendable {
         if let figure { text += "![\(report.plot.caption)](\(figure))\n\n" }
         text += """
             The paper measured, against PETALS, a mean response 76.8 % and a mean wait 97.5 % less (proposed), and 68.2 % and 93.8 %
-            less (JFFC only), for LLaMA-2-7B on nine slices of GPUs. A claim holds here when no
-            more than ten percentage points are missing.
+            less (JFFC only), for LLaMA-2-7B on nine slices of GPUs. A claim holds here when
+            there is no less than claimed, and in part when there is less.
 
 
             """
@@ -182,15 +184,15 @@ package struct LivePage: Sendable {
             Seconds of mean response that each step takes off, over the repetitions in which all four systems ran, ± 95 %
             confidence, and its share of the whole. A negative share is a loss.
 
-            | workload | \(LiveReport.steps.map(\.name).joined(separator: " | ")) | in all |
-            | --- |\(String(repeating: " ---: |", count: LiveReport.steps.count + 1))
+            | workload | repetitions | \(LiveReport.steps.map(\.name).joined(separator: " | ")) | in all |
+            | --- |\(String(repeating: " ---: |", count: LiveReport.steps.count + 2))
 
             """
         for workload in measured {
             let gains = report.gains(workload)
             guard let count = gains.first?.count, count > 0 else {
                 text +=
-                    "| \(workload.title) |\(String(repeating: " – |", count: LiveReport.steps.count + 1))\n"
+                    "| \(workload.title) | 0 |\(String(repeating: " – |", count: LiveReport.steps.count + 1))\n"
                 continue
             }
             let totals = (0..<count).map { run in gains.reduce(0) { $0 + $1[run] } }
@@ -198,7 +200,8 @@ package struct LivePage: Sendable {
             let cells = gains.map { gain in
                 "\(Self.interval(gain)) (\(Wording.percent(gain.reduce(0, +) / whole)))"
             }
-            text += "| \(workload.title) | \((cells + [Self.interval(totals)]).joined(separator: " | ")) |\n"
+            text +=
+                "| \(workload.title) | \(count) | \((cells + [Self.interval(totals)]).joined(separator: " | ")) |\n"
         }
         return text.trimmingCharacters(in: .newlines)
     }
@@ -237,20 +240,24 @@ package struct LivePage: Sendable {
         var text = """
             ## Every run
 
-            | workload | repetition | system | response | waiting | service | most attempts | machine busy | late steps |
+            Lateness is what the machine added to the emulated devices, as a share of the requests' time in service. Runs with more
+            than \(Wording.percent(LiveRunResult.lateLimit)) of it say more of the machine than of the system: they are set aside, \
+            left out of everything above, and made again when the command is called again.
+
+            | workload | repetition | system | response | waiting | service | most attempts | machine busy | lateness |
             | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 
             """
-        for row in report.table.rows {
+        for row in report.all.rows {
             let title = LiveSystem(rawValue: row.text("system"))?.title ?? row.text("system")
-            let times = ["mean_response", "mean_wait", "mean_service", "most_attempts"].map {
-                row.number($0).map(Wording.number) ?? "–"
+            let times = ["mean_response", "mean_wait", "mean_service"].map {
+                row.number($0).map(Self.hundredths) ?? "–"
             }
-            let steps = max(1, row.number("steps") ?? 1)
+            let isSetAside = row["set_aside"] == true
             text +=
                 "| \(row.text("workload")) | \(row.text("run")) | \(title) | \(times.joined(separator: " | ")) |"
-                + " \(Wording.percent(row.number("machine_busy") ?? 0)) |"
-                + " \(Wording.percent((row.number("late_steps") ?? 0) / steps)) |\n"
+                + " \(row.text("most_attempts")) | \(Wording.percent(row.number("machine_busy") ?? 0)) |"
+                + " \(Wording.percent(row.number("late_share") ?? 0))\(isSetAside ? ", set aside" : "") |\n"
         }
         return text.trimmingCharacters(in: .newlines)
     }
@@ -277,7 +284,10 @@ package struct LivePage: Sendable {
           fresh for every run. Its wait is from a request's arrival to the calls that lead to its first token: routes, refusals
           and pauses between attempts are waiting, opening sessions and computing is service.
         * **The wait of the others** is that in the central queue; opening sessions is service too.
-        * Repetitions are few and requests too: the intervals say how few.
+        * **Runs are short.** PETALS' client refreshes what it knows of its servers' free caches once in 60 s, so in a run of
+          about a minute its sessions keep trying the server that they know as the nearest; longer runs may treat it better.
+        * Repetitions are few and requests too: the intervals say how few. Means over other repetitions are means of other
+          requests: systems with as many runs can be compared in the tables, all others in the list of every run.
         """
     }
 

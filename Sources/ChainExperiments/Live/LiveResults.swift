@@ -117,6 +117,18 @@ package struct LiveResults: Sendable {
 }
 
 extension LiveRunResult {
+    /// Lateness of the emulated devices over the time that requests were served, at which a run says more of
+    /// the machine than of the system: it is set aside, and made again by a later call.
+    package static let lateLimit = 0.2
+
+    /// What the machine added to the emulated devices' time, as a share of the requests' time in service.
+    package var lateShare: Double {
+        let service = served.reduce(0) { $0 + $1.response - $1.wait }
+        return service > 0 ? emulation.lateSeconds / service : 0
+    }
+
+    package var isSetAside: Bool { lateShare > Self.lateLimit }
+
     private var served: [Record] { records.filter { $0.error.isEmpty } }
 
     /// The figures of the run, means over the requests served.
@@ -149,6 +161,7 @@ extension LiveRunResult {
             Field("machine_busy", .number(machine.busy / max(machine.total, .leastNonzeroMagnitude))),
             Field("steps", .number(emulation.steps)), Field("late_steps", .number(emulation.late)),
             Field("late_seconds", .number(emulation.lateSeconds)),
+            Field("late_share", .number(lateShare)), Field("set_aside", .bool(isSetAside)),
         ]
     }
 }

@@ -66,9 +66,13 @@ class Service:
         self.url = url
         self.lines = lines
 
-    def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def call(self, path: str, body: dict[str, Any] | None = None, patience: float | None = None) -> Any:
+        """`patience`: seconds that the request may wait for a chain; the service's own limit without it."""
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
+        headers = {"content-type": "application/json"}
+        if patience is not None:
+            headers["x-request-timeout"] = f"{patience:g}"
+        request = urllib.request.Request(self.url + path, data, headers)
         with urllib.request.urlopen(request, timeout=REQUEST_LIMIT) as response:
             return json.load(response)
 
@@ -91,9 +95,9 @@ class Service:
             **more,
         }
 
-    def complete(self, prompt: list[int], tokens: int) -> Answer:
+    def complete(self, prompt: list[int], tokens: int, patience: float | None = None) -> Answer:
         start = time.monotonic()
-        answer = self.call("/v1/completions", self.body(prompt, tokens))
+        answer = self.call("/v1/completions", self.body(prompt, tokens), patience)
         about = answer["chainserve"]
         text = answer["choices"][0]["text"]
         return Answer(text, about["chain"], about["attempts"], time.monotonic() - start)

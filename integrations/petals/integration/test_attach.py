@@ -81,7 +81,7 @@ def test_a_server_of_somebody_else(tmp_path: Path, running: tuple[str, subproces
     # The other server has no room for the blocks that are lost.
     with attached(tmp_path, running, "420 MB") as service:
         with pytest.raises(urllib.error.HTTPError) as error:
-            service.complete(PROMPT, TOKENS)
+            service.complete(PROMPT, TOKENS, patience=20)
         assert error.value.code >= 500
         service.wait_for("the loss", lambda: service.server("theirs")["state"] != "ready", 60)
 

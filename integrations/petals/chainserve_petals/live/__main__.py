@@ -1,8 +1,8 @@
 """Runs the experiment: `python -m chainserve_petals.live SPEC [--exit-with-parent]`.
 
-Starts the systems that still have runs to make, all of them at once, makes the runs one after the other in the order
-of the file, and appends a line of JSON to the results for each: its requests, and what machine and emulation did
-meanwhile. Runs whose results are there are not made again. Exit status: 0 done, 1 a system failed, 2 wrong input.
+Starts the systems that have runs to make, all of them at once, makes the runs one after the other in the order of the
+file, and appends a line of JSON to the results for each: its requests, and what machine and emulation did meanwhile.
+Of several lines for one run the last counts. Exit status: 0 done, 1 a system failed, 2 wrong input.
 """
 
 from __future__ import annotations
@@ -33,17 +33,15 @@ def say(text: str) -> None:
     print(f"live: {text}", file=sys.stderr, flush=True)
 
 
-def finished(path: Path) -> dict[str, Any]:
-    """Results by run; a last line cut short by an interruption is dropped."""
-    results: dict[str, Any] = {}
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                content = json.loads(line)
-            except ValueError:
-                continue
-            results[content["id"]] = content
-    return results
+def finished(path: Path) -> set[str]:
+    """What there are results of. A last line cut short by an interruption is removed."""
+    if not path.exists():
+        return set()
+    text = path.read_text()
+    if not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        path.write_text(text)
+    return {json.loads(line)["id"] for line in text.splitlines()}
 
 
 def keep(spec: Spec, content: dict[str, Any]) -> None:
@@ -126,22 +124,20 @@ async def make(spec: Spec, pool: Pool, run: Run) -> dict[str, Any]:
 
 
 async def experiment(spec: Spec) -> None:
-    known = finished(spec.results)
-    left = [run for run in spec.runs if run.id not in known]
-    if not left:
+    if not spec.runs:
         return
-    pools = await start_pools(spec, {run.system for run in left})
+    pools = await start_pools(spec, {run.system for run in spec.runs})
     try:
         await take_profiles(spec, pools)
         for pool in pools.values():
             await pool.open()
-        for number, run in enumerate(left):
+        for number, run in enumerate(spec.runs):
             content = await make(spec, pools[run.system], run)
             keep(spec, content)
             served = [record for record in content["records"] if not record["error"]]
             mean = sum(record["end"] - record["arrival"] for record in served) / max(1, len(served))
             say(
-                f"{number + 1} of {len(left)}: {run.id}: mean response {mean:.2f} s, {len(served)} of"
+                f"{number + 1} of {len(spec.runs)}: {run.id}: mean response {mean:.2f} s, {len(served)} of"
                 f" {len(run.requests)} served in {content['wall']:.0f} s"
             )
     finally:
