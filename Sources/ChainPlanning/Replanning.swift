@@ -38,7 +38,7 @@ public struct Replanning: Sendable {
     /// Job-seconds saved over the horizon, and spent on the move.
     public let gain: Double
     public let cost: Double
-    /// The move pays: it gains more than it costs, and enough to be worth the trouble.
+    /// The move pays: it ends within the horizon, gains more than it costs, and enough to be worth the trouble.
     public let isWorthwhile: Bool
 
     /// - Parameters:
@@ -66,7 +66,9 @@ public struct Replanning: Sendable {
         (bytesToLoad, loadingServers, moveSeconds) = (move.bytes, move.loading, move.seconds)
         (gain, cost) = (move.gain, move.cost)
         let saved = move.jobsBefore - move.jobsAfter
-        isWorthwhile = gain > cost && saved >= bounds.leastGain * move.jobsBefore
+        isWorthwhile =
+            gain > cost && move.seconds < bounds.horizonSeconds
+            && saved >= bounds.leastGain * move.jobsBefore
     }
 }
 

@@ -218,9 +218,9 @@ private let plan: Plan = {
         #expect(parser.parse())
         // Two chains, each with its strokes, the links between its hops and its line in the legend.
         #expect(elements.names.filter { $0 == "path" }.count == 6)
-        // The page, three in the legend, and four for each server: its range, blocks, cache and memory.
+        // The page, three in the legend, four for each server (its range, blocks, cache and memory), every other row's stripe.
         let placed = plan.placement.ranges.filter { $0 != nil }.count
-        #expect(elements.names.filter { $0 == "rect" }.count == 4 + 4 * placed)
+        #expect(elements.names.filter { $0 == "rect" }.count == 4 + 4 * placed + (placed + 1) / 2)
         for name in ["s1", "s2", "s&quot;3"] { #expect(svg.contains(">\(name)<")) }
         #expect(svg.contains("spare: idle"))
         #expect(svg.contains("prefers-color-scheme:dark"))
