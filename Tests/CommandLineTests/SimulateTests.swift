@@ -53,7 +53,9 @@ extension CommandLineSuite {
             (["--policy", "fastest"], "it is not one of jffc"), (["--precision", "2"], "write it as 1%"),
             (["--faults", "down:nobody@3"], "there is no server `nobody`"),
             (["--arrivals", "trace:missing.csv"], "missing.csv cannot be read"),
-            (["--jobs", "0"], "--jobs 0"),
+            (["--jobs", "0"], "--jobs 0"), (["--jobs", "-5"], "--jobs -5"),
+            (["--policy", "petals", "--faults", "5,1"], "leave --faults out"),
+            (["--policy", "bprr", "--arrivals", "closed:3"], "leave --arrivals closed out"),
         ])
         func mistakes(_ options: [String], _ message: String) async throws {
             try await Place.with { place in

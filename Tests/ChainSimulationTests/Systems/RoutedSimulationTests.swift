@@ -37,7 +37,7 @@ import Testing
         let bprr = BPRRSystem(pool, .init(startsAsSoonAsPossible: true))
         try #require(bprr.slots == [6] && bprr.firstMissingBlock == nil)
         let simulation = Simulation(
-            SimulatedSystem(rates: [0.5], capacities: [3]), arrivals: .poisson(rate: 1.2),
+            SimulatedSystem(rates: [0.5], capacities: [3]), arrivals: .poisson(rate: 0.9),
             length: RunLength(jobs: 2000), seed: 6)
         let chain = simulation.run()
         let routed = RoutedSimulation(simulation, .bprr(bprr), name: "bprr").run().result
