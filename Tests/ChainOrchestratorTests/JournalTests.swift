@@ -241,16 +241,21 @@ struct JournalTests {
     private func isSame<Value: Codable & Equatable>(_ text: [UInt8], as value: Value) throws -> Bool {
         let (ours, theirs) = (Data(text), try JSONEncoder().encode(value))
         let options = JSONSerialization.ReadingOptions.fragmentsAllowed
-        let objects = try [ours, theirs].map { try JSONSerialization.jsonObject(with: $0, options: options) }
-        let isEqual = (objects[0] as? NSObject)?.isEqual(objects[1]) ?? false
-        return try isEqual && JSONDecoder().decode(Value.self, from: ours) == value
+        // As objects both, else 1 and 1.0 within them differ.
+        let objects = try [ours, theirs].map {
+            try JSONSerialization.jsonObject(with: $0, options: options) as? NSObject
+        }
+        return try objects[0] != nil && objects[0] == objects[1]
+            && JSONDecoder().decode(Value.self, from: ours) == value
     }
 
     @Test("The journal's JSON is Foundation's")
     func texts() throws {
         var full = request("é\n\"\\/\u{0}\u{1F}\u{7F}\u{2028}€😀")
         #expect(try isSame(JournalText.of(full), as: full))
-        full.input = .chat([ChatMessage(role: .user, content: "a\tb"), ChatMessage(role: .system, content: "")])
+        full.input = .chat([
+            ChatMessage(role: .user, content: "a\tb"), ChatMessage(role: .system, content: ""),
+        ])
         full.sampling = SamplingParameters(
             temperature: 0.1, topP: 1e-300, topK: 3, seed: .max, frequencyPenalty: 0.25, presencePenalty: -2,
             logprobs: 0)
