@@ -208,8 +208,7 @@ private struct FieldReader {
     mutating func accepted() -> AcceptedRecord? {
         let record = AcceptedRecord(
             key: key(), requestID: text(), time: Double(bitPattern: number()), request: data(),
-            seed: number(),
-            promptTokens: count(), resumes: optional { $0.key() })
+            seed: number(), promptTokens: count(), resumes: optional { $0.key() })
         return isWhole ? record : nil
     }
 
