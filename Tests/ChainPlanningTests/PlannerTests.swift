@@ -201,7 +201,7 @@ import Testing
         #expect(throws: PlanningError.chainTakesNoTime(servers: ["s1", "s2"])) { try Planner.plan(cluster) }
         // So little that the rate is not a number takes none either.
         for position in cluster.servers.indices {
-            cluster.servers[position].communicationTimeSeconds = 1e-320
+            cluster.servers[position].communicationTimeSeconds = .leastNonzeroMagnitude
         }
         #expect(throws: PlanningError.chainTakesNoTime(servers: ["s1", "s2"])) { try Planner.plan(cluster) }
         cluster.servers[0].blockTimeSeconds = 1e200
