@@ -39,7 +39,8 @@ private final class StepPlanner {
     /// Bytes of the largest layout: buffers and the row indices of the blocks that are not planned.
     func bufferSize(_ jobs: [GraphJob]) -> Int {
         let step = BlockGraph(
-            jobs: jobs, blocks: blocks, ropeFactors: nil, arena: arena, parameters: parameters)
+            jobs: jobs, runs: AttentionRun.single(jobs), blocks: blocks, ropeFactors: nil, arena: arena,
+            parameters: parameters)
         var needed = 0
         guard let type = device.bufferType, let planner = ggml_gallocr_new(type) else { return 0 }
         defer { ggml_gallocr_free(planner) }
