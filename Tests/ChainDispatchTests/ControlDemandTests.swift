@@ -104,6 +104,7 @@ private typealias Action = ControlPlane.Action
         let asked = Self.questions(&rig, from: 1, count: 300) { 0.3 }
         #expect(!asked.isEmpty)
         let number = rig.plane.nextPlanNumber - 1
+        rig.mute = [1]  // It does not come back.
         rig.send(.serverLost(ServerIndex(1), rig.incarnation(1), .unfit))
         #expect(!rig.plane.accepts(plan: number))
         let late = PlanInstallation(

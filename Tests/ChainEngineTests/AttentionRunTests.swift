@@ -55,7 +55,8 @@ import Testing
     }
 
     /// The same steps job by job and stacked: what leaves agrees but for rounding. Jobs enter at two blocks, one has gone
-    /// in between, and lengths differ.
+    /// in between, and lengths differ. With two threads the rows of the longest are split in other places, and ggml adds
+    /// their values up in 16-bit floats.
     @Test(arguments: [1, 2]) func stackedAttentionComputesTheSame(threads: Int) throws {
         let file = try SyntheticModel(type: GGML_TYPE_F32).file()
         let single = try outputs(path: file.path, threads: threads, stacked: false)
@@ -63,7 +64,7 @@ import Testing
         #expect(single.count == stacked.count && single.count == 3 * 5)
         for (one, other) in zip(single, stacked) {
             let size = one.reduce(0) { max($0, abs($1)) }
-            #expect(distance([one], [other]) <= 1e-4 * size)
+            #expect(distance([one], [other]) <= (threads == 1 ? 1e-4 : 4e-3) * size)
         }
     }
 
