@@ -10,7 +10,12 @@ extension Certificate {
         let usable = plan.chains.allSatisfy {
             $0.capacity >= 1 && $0.serviceTimeSeconds > 0 && (1 / $0.serviceTimeSeconds).isFinite
         }
-        guard usable, plan.totalCapacity <= Self.mostSlots else { return }
+        // The chains' own slots, whatever the plan says of their sum.
+        var slots = 0
+        for chain in plan.chains where usable && slots <= Self.mostSlots {
+            slots += min(chain.capacity, Self.mostSlots + 1)
+        }
+        guard usable, slots <= Self.mostSlots else { return }
         let chains = plan.chains.sorted { $0.serviceTimeSeconds < $1.serviceTimeSeconds }
         for (name, given, derived) in [
             ("lower", lower, meanResponse(filling: chains)),
