@@ -66,7 +66,16 @@ static int open_connection(void) {
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)number};
     epoll_ctl(poll_descriptor, EPOLL_CTL_ADD, made->descriptor, &event);
     connections[number] = made;
+    made->request = -1;
     return connection_count++;
+}
+
+static void drop_idle(int number) {
+    int place = 0;
+    while (place < idle_count && idle[place] != number) ++place;
+    if (place == idle_count) return;
+    memmove(idle + place, idle + place + 1, (size_t)(--idle_count - place) * sizeof *idle);
+    close(connections[number]->descriptor);
 }
 
 // Whether the answer is whole.
@@ -142,12 +151,16 @@ int main(int argc, char **argv) {
                 answer_limit - connection->received, MSG_DONTWAIT);
             if (got <= 0) {
                 if (got < 0 && errno == EAGAIN) continue;
-                fail("a connection was closed");
+                // A server may close a connection that nobody used for a while.
+                if (connection->request >= 0) fail("a connection was closed");
+                drop_idle(number);
+                continue;
             }
             connection->received += (size_t)got;
             connection->answer[connection->received] = 0;
             if (!is_whole(connection)) continue;
             latency[connection->request] = now() - due[connection->request];
+            connection->request = -1;
             idle[idle_count++] = number;
             ++ended;
         }

@@ -25,8 +25,14 @@ speed() { # factor runs command...
 }
 
 echo "simulator: runs" >&2
-ours=$(speed 1.1 5 $program chains 2000000)
-plain=$(speed 1.1 5 .build/simulator-reference 2000000)
+ours=0
+plain=0
+greater() { awk -v a="$1" -v b="$2" 'BEGIN { print (b > a) ? b : a }'; }
+# In turn, so that a slow moment of the machine meets both.
+for _ in $(seq 7); do
+    ours=$(greater "$ours" "$(speed 1.1 1 $program chains 2000000)")
+    plain=$(greater "$plain" "$(speed 1.1 1 .build/simulator-reference 2000000)")
+done
 # 10 million jobs, and the growth of memory against a million.
 large=$($program chains 10000000)
 small=$($program chains 1000000)
