@@ -71,7 +71,7 @@ extension CommandLineSuite {
             try await Place.with { place in
                 let file = try place.write("pool.yaml", EmulatedPool.text(place))
                 let ended = try await place.run(
-                    "simulate", file, "--jobs", "500", "--arrival-rate", "1000", "--json")
+                    "simulate", file, "--jobs", "500", "--arrival-rate", "100", "--json")
                 #expect(ended.status == 0, "\(ended.errors)")
                 let result = try JSON.parse(ended.output)
                 #expect(result["unstable"].text?.contains("the load is") == true)
