@@ -29,6 +29,8 @@ FASTEST = 10000
 BODY = json.dumps(
     {"model": "trivial", "messages": [{"role": "user", "content": "the"}], "max_tokens": 1, "temperature": 0}
 )
+# Our gateway's HTTP, routing and JSON alone: no job, no journal, no block server.
+TOKENIZE = json.dumps({"prompt": "the"})
 # Our gateway in its three settings: what it does unless told otherwise, what waits for the disk, and what keeps nothing.
 OURS: dict = {"chainserve": [], "power": ["--journal-durability", "power"], "none": ["--no-journal"]}
 LABELS = {
@@ -114,10 +116,12 @@ def peak(port: int, folder: str, seconds: int) -> float:
     return float(re.search(r"Requests/sec:\s+([\d.]+)", output).group(1))
 
 
-def latency(load: str, port: int, rate: float, seconds: int, seed: int) -> dict:
+def latency(
+    load: str, port: int, rate: float, seconds: int, seed: int, body: str = BODY, path: str = "/v1/chat/completions"
+) -> dict:
     """Latency in ms under Poisson arrivals, counted from when each request was due."""
     count = min(MOST, max(FEWEST, int(rate * seconds)))
-    command = [load, str(port), f"{rate:.3f}", str(count), str(seed), BODY]
+    command = [load, str(port), f"{rate:.3f}", str(count), str(seed), body, path]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
@@ -184,7 +188,12 @@ def measure(load: str, ports: dict, folder: str, seconds: int) -> None:
     rates = {name: median(values) for name, values in peaks.items()}
     say(", ".join(f"{name} {rate:.0f}/s" for name, rate in rates.items()))
     rounds: dict = {name: [] for name in names}
+    http: list = []
+    unloaded: list = []
     for number in range(LATENCY_ROUNDS):
+        rate = asked(rates["chainserve"])
+        http.append(latency(load, ports["chainserve"], rate, seconds, number + 1, TOKENIZE, "/tokenize"))
+        unloaded.append(latency(load, ports["chainserve"], 100, seconds, number + 1))
         for name in names:
             # The slowest takes longest and varies least for its size.
             if name == "litellm" and number >= PEAK_ROUNDS:
@@ -196,6 +205,12 @@ def measure(load: str, ports: dict, folder: str, seconds: int) -> None:
             rounds[name].append((whole, direct))
             say(f"{name} at {rate:.0f}/s: {whole} direct: {direct}")
     report(rates, rounds, seconds)
+    print(
+        "Of ours, HTTP, routing and JSON alone (`/tokenize`, at the same rate): p50"
+        f" {median([run['p50'] for run in http]):.2f} ms, p99 {median([run['p99'] for run in http]):.2f} ms."
+        " A chat request when nothing else is asked (100/s): p50"
+        f" {median([run['p50'] for run in unloaded]):.2f} ms, p99 {median([run['p99'] for run in unloaded]):.2f} ms."
+    )
 
 
 def asked(peak: float) -> float:

@@ -3,7 +3,8 @@
 // machine with what it measures; with real-time priority where that is allowed, since clients would have machines of
 // their own. Answers must be 200 and have a Content-Length.
 //
-// usage: load PORT RATE COUNT SEED BODY     (127.0.0.1; COUNT requests are counted, a tenth more before them is not)
+// usage: load PORT RATE COUNT SEED BODY [PATH]
+// 127.0.0.1; COUNT requests are counted, a tenth more before them is not; PATH is /v1/chat/completions unless given.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -111,15 +112,16 @@ static void wait_for_events(double until, struct epoll_event *events, int *count
 }
 
 int main(int argc, char **argv) {
-    if (argc != 6) return 2;
+    if (argc != 6 && argc != 7) return 2;
     port = atoi(argv[1]);
     const double rate = atof(argv[2]);
     const long counted = atol(argv[3]), warm_up = counted / 10, total = counted + warm_up;
     state = strtoull(argv[4], NULL, 10) * 0x9E3779B97F4A7C15ull | 1;
     static char request[8192];
     const int size = snprintf(request, sizeof request,
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        "Authorization: Bearer none\r\nContent-Length: %zu\r\n\r\n%s", strlen(argv[5]), argv[5]);
+        "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        "Authorization: Bearer none\r\nContent-Length: %zu\r\n\r\n%s",
+        argc > 6 ? argv[6] : "/v1/chat/completions", strlen(argv[5]), argv[5]);
     prctl(PR_SET_TIMERSLACK, 1);
     struct sched_param priority = {.sched_priority = 1};
     const int real_time = sched_setscheduler(0, SCHED_FIFO, &priority) == 0;

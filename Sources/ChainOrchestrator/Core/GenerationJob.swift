@@ -3,7 +3,9 @@ import ChainModel
 
 /// A request while it is served: its tokens so far and the state of its sampler. An attempt that is lost leaves all
 /// of that as it is, and the next one goes on from it, so that the text does not depend on what the pool does.
-actor GenerationJob {
+///
+/// `@unchecked Sendable`: its state is touched by `run` alone, and each attempt waits for the return of the one before.
+final class GenerationJob: @unchecked Sendable {
     let prompt: [Int32]
     /// Most tokens to generate.
     let tokenLimit: Int

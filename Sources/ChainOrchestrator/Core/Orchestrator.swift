@@ -138,7 +138,7 @@ package final class Orchestrator: GenerationService {
     ) async throws(GenerationRefusal) -> GenerationStream {
         guard request.model == modelCard.id else { throw .unknownModel(request.model) }
         if resumes == nil, conductor.isCrowded.load(ordering: .relaxed) {
-            try await conductor.turnAway(request)
+            try conductor.now { conductor throws(GenerationRefusal) in try conductor.turnAway(request) }
         }
         let prompt = try tokens(of: request.input)
         guard !prompt.isEmpty else {
@@ -169,10 +169,12 @@ package final class Orchestrator: GenerationService {
             clampedFrom: request.maximumTokens.flatMap { $0 > room ? $0 : nil }, request: request,
             seed: UInt32(truncatingIfNeeded: seed ^ (seed >> 32)), frontend: frontend,
             statesBudget: statesBudget, events: events)
-        let position = try await conductor.submit(
-            Conductor.Submission(
-                request: request, job: job, events: events, ticket: ticket, seed: seed,
-                promptTokens: prompt.count, resumes: resumes))
+        let submission = Conductor.Submission(
+            request: request, job: job, events: events, ticket: ticket, seed: seed,
+            promptTokens: prompt.count, resumes: resumes)
+        let position = try conductor.now { conductor throws(GenerationRefusal) in
+            try conductor.submit(submission)
+        }
         if let journal, let position, let problem = await journal.waitUntilKept(position) {
             stream.cancel()
             throw .unavailable(retryAfter: 5, reason: problem.reasonWord)

@@ -10,7 +10,7 @@
 package struct GenerationStream: Sendable {
     /// Tokens of the prompt, known since submission.
     package let promptTokens: Int
-    package let events: AsyncStream<GenerationEvent>
+    package let events: GenerationEvents
     private let onCancel: @Sendable () -> Void
     private let onCompletion: @Sendable () -> Void
     private let finish: @Sendable () -> Void
@@ -28,8 +28,8 @@ package struct GenerationStream: Sendable {
             if case .cancelled = termination { onCancel() }
         }
         let stream = GenerationStream(
-            promptTokens: promptTokens, events: events, onCancel: onCancel, onCompletion: {},
-            finish: { continuation.finish() })
+            promptTokens: promptTokens, events: GenerationEvents(base: events), onCancel: onCancel,
+            onCompletion: {}, finish: { continuation.finish() })
         return (stream, continuation)
     }
 
@@ -37,7 +37,7 @@ package struct GenerationStream: Sendable {
     ///   - onCompletion: told when the client has all it wanted although the job goes on.
     ///   - finish: ends `events`.
     init(
-        promptTokens: Int, events: AsyncStream<GenerationEvent>, onCancel: @escaping @Sendable () -> Void,
+        promptTokens: Int, events: GenerationEvents, onCancel: @escaping @Sendable () -> Void,
         onCompletion: @escaping @Sendable () -> Void, finish: @escaping @Sendable () -> Void
     ) {
         self.promptTokens = promptTokens
@@ -58,6 +58,33 @@ package struct GenerationStream: Sendable {
     package func complete() {
         onCompletion()
         cancel()
+    }
+}
+
+/// A job's events as they are read, by one reader.
+package struct GenerationEvents: AsyncSequence, Sendable {
+    package typealias Element = GenerationEvent
+    package typealias Failure = Never
+
+    let base: AsyncStream<GenerationEvent>
+    /// Told of each event that is read.
+    var observer: (@Sendable (GenerationEvent) -> Void)?
+
+    package struct AsyncIterator: AsyncIteratorProtocol {
+        fileprivate var base: AsyncStream<GenerationEvent>.AsyncIterator
+        fileprivate let observer: (@Sendable (GenerationEvent) -> Void)?
+
+        package mutating func next(isolation actor: isolated (any Actor)?) async -> GenerationEvent? {
+            let event = await base.next(isolation: actor)
+            if let observer, let event { observer(event) }
+            return event
+        }
+
+        package mutating func next() async -> GenerationEvent? { await next(isolation: nil) }
+    }
+
+    package func makeAsyncIterator() -> AsyncIterator {
+        AsyncIterator(base: base.makeAsyncIterator(), observer: observer)
     }
 }
 

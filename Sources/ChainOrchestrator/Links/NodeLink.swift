@@ -190,10 +190,7 @@ package final class NodeLink: Sendable {
     /// As `open`, but does not wait: should the server refuse, the job's step fails with that. A step may follow at once,
     /// which saves a round trip.
     package func openAhead(job: EngineJobID, firstBlock: Int, blockCount: Int) {
-        let handler = handler
-        channel.eventLoop.execute {
-            handler.value.openAhead(job: job.rawValue, firstBlock: firstBlock, blockCount: blockCount)
-        }
+        tell { $0.openAhead(job: job.rawValue, firstBlock: firstBlock, blockCount: blockCount) }
     }
 
     /// Carries `tokenCount` hidden states through the job's blocks. One step of a job at a time.
@@ -220,10 +217,7 @@ package final class NodeLink: Sendable {
     }
 
     /// Frees the job's units. Does not wait; closing an unknown job does nothing.
-    package func close(job: EngineJobID) {
-        let handler = handler
-        channel.eventLoop.execute { handler.value.closeJob(job.rawValue) }
-    }
+    package func close(job: EngineJobID) { tell { $0.closeJob(job.rawValue) } }
 
     package func ping() async throws -> NodeHealth {
         let id = makeIdentifier()
@@ -235,22 +229,23 @@ package final class NodeLink: Sendable {
     }
 
     /// Asks for a sign of life; it comes as `LinkEvent.heard`.
-    package func beat() {
-        let handler = handler
-        channel.eventLoop.execute { handler.value.send(.ping(id: 0)) }
-    }
+    package func beat() { tell { $0.send(.ping(id: 0)) } }
 
     /// Tells the server to stop and start again; the link closes with it.
     package func restart() {
-        let handler = handler
-        channel.eventLoop.execute {
-            handler.value.send(.goodbye(Goodbye(.restart, "the orchestrator restarts its servers")))
-        }
+        tell { $0.send(.goodbye(Goodbye(.restart, "the orchestrator restarts its servers"))) }
     }
 
     // MARK: Calls
 
     private func makeIdentifier() -> UInt64 { nextIdentifier.add(1, ordering: .relaxed).newValue }
+
+    /// Has something done on the event loop: at once by whoever is there.
+    private func tell(_ action: @escaping @Sendable (LinkHandler) -> Void) {
+        let handler = handler
+        if channel.eventLoop.inEventLoop { return action(handler.value) }
+        channel.eventLoop.execute { action(handler.value) }
+    }
 
     /// Starts a call on the event loop and waits for it. A cancellation that overtakes the start is seen
     /// there.
@@ -263,16 +258,17 @@ package final class NodeLink: Sendable {
         let cancellation = Cancellation()
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
-                eventLoop.execute {
+                tell { handler in
                     guard !cancellation.isRequested.load(ordering: .acquiring) else {
                         continuation.resume(throwing: CancellationError())
                         return
                     }
-                    start(handler.value, continuation)
+                    start(handler, continuation)
                 }
             }
         } onCancel: {
             cancellation.isRequested.store(true, ordering: .releasing)
+            // Never at once: a call that was cancelled before is only about to start.
             eventLoop.execute { cancel(handler.value) }
         }
     }

@@ -57,13 +57,8 @@ extension GenerationStream {
         let original = self
         return GenerationStream(
             promptTokens: promptTokens,
-            events: AsyncStream {
-                // Iterators of an `AsyncStream` hold no place of their own in it.
-                var iterator = original.events.makeAsyncIterator()
-                let event = await iterator.next()
-                if let event { observation.note(event, at: .now) }
-                return event
-            },
+            events: GenerationEvents(
+                base: original.events.base, observer: { observation.note($0, at: .now) }),
             onCancel: {
                 observation.abandoned(at: .now)
                 original.cancel()
