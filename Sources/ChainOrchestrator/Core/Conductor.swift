@@ -80,7 +80,7 @@ actor Conductor {
     /// Does what needs no waiting without giving up the thread.
     /// - Precondition: not called from within the conductor.
     nonisolated func now<Value: Sendable, Failure: Error>(
-        _ body: (isolated Conductor) throws(Failure) -> Value
+        _ body: @Sendable (isolated Conductor) throws(Failure) -> Value
     ) throws(Failure) -> Value {
         let result = executor.run {
             assumeIsolated { conductor in
