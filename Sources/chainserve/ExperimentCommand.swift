@@ -105,7 +105,14 @@ struct ExperimentCommand: AsyncParsableCommand {
         if trace != nil { command += " --trace TRACE.csv" }
         let page = ReproductionPage(
             results: results, figures: pictures.isEmpty ? nil : "figures", command: command)
-        try folder.write(Data(page.markdown.utf8), to: url.lastPathComponent)
+        var text = page.markdown
+        // Another command's part of the page stays.
+        if let old = try? String(contentsOf: url, encoding: .utf8),
+            let live = MarkedSection.live.content(in: old)
+        {
+            text = MarkedSection.live.replacing(with: live, in: text)
+        }
+        try folder.write(Data(text.utf8), to: url.lastPathComponent)
         let figures = ResultFiles(directory: folder.directory + "/figures")
         for plot in results.flatMap(\.plots) {
             guard let picture = pictures[plot.name] else { continue }

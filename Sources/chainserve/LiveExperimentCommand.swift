@@ -72,6 +72,10 @@ struct LiveExperimentCommand: AsyncParsableCommand {
     @Option(help: "Also write this Markdown page, with its figure beside it.")
     var docs: String?
 
+    @Option(
+        help: "Also put the tables on this Markdown page, as its section 'live'; goes with --docs, to which it links.")
+    var reproduction: String?
+
     @Option(help: "A sentence about this run for the page, such as what else the machine did.")
     var note: String?
 
@@ -83,6 +87,9 @@ struct LiveExperimentCommand: AsyncParsableCommand {
             let setting = try setting()
             let sources = DataSources(roundTrips: roundTrips, trace: trace)
             let requests = try LiveRequests(setting, sources: sources)
+            if reproduction != nil, docs == nil {
+                throw ExperimentError.invalidOption("--reproduction goes with --docs, the page that it links to")
+            }
             let prepared = try LivePreparation(setting, requests: requests, sources: sources, out: out)
             CommandFailure.warn("seed \(seed)")
             try await prepared.makeRuns(requests, atMost: atMost)
@@ -127,6 +134,17 @@ struct LiveExperimentCommand: AsyncParsableCommand {
             report: report, command: command, figure: picture.map { _ in "figures/\(plot.name).svg" },
             note: note, date: Self.date(prepared.places.results))
         try ResultFiles(directory: folder).write(Data(page.markdown.utf8), to: url.lastPathComponent)
+        if let reproduction { try put(page, linked: url, on: URL(fileURLWithPath: reproduction)) }
+    }
+
+    private func put(_ page: LivePage, linked: URL, on other: URL) throws {
+        let old = FileManager.default.fileExists(atPath: other.path) ? try CommandFailure.read(other.path) : ""
+        let folder = other.deletingLastPathComponent().path
+        // Pages beside each other, as a rule.
+        let link =
+            folder == linked.deletingLastPathComponent().path ? linked.lastPathComponent : linked.path
+        let text = MarkedSection.live.replacing(with: page.summary(link: link), in: old)
+        try ResultFiles(directory: folder).write(Data(text.utf8), to: other.lastPathComponent)
     }
 
     /// The day of the last run.
@@ -162,6 +180,7 @@ struct LiveExperimentCommand: AsyncParsableCommand {
         if roundTrips != nil { words.append("--round-trips RTT.csv") }
         if trace != nil { words.append("--trace TRACE.csv") }
         if let docs { words.append("--docs \(docs)") }
+        if let reproduction { words.append("--reproduction \(reproduction)") }
         return words.joined(separator: " ")
     }
 }

@@ -241,6 +241,29 @@ import Testing
         #expect(!page.contains(" nan") && !page.contains(" inf "))
     }
 
+    /// Either command writes its part of the page and keeps the other's.
+    @Test func theReproductionPageKeepsItsLiveSection() throws {
+        let report = try Self.report(proposed: 4, wait: 0.2)
+        let summary = LivePage(
+            report: report, command: "the command", figure: nil, note: nil, date: "2026-01-02"
+        ).summary(link: "live.md")
+        #expect(summary.contains("## live: ") && summary.contains("(live.md)"))
+        #expect(summary.contains("| PETALS, as it is | 2 | 20.00 ± 0.00 | 8.00 ± 0.00 | 12.00 ± 0.00 |"))
+        #expect(summary.contains("### Beside the paper's claims"))
+        #expect(summary.contains("### What the gain comes from"))
+        #expect(!summary.contains("\n## What"))
+        let section = MarkedSection.live
+        let page = section.replacing(with: summary, in: "# Page\n\nText.\n")
+        #expect(page.hasPrefix("# Page\n\nText.\n\n<!-- begin live -->\n## live: "))
+        #expect(section.content(in: page) == summary)
+        let anew = section.replacing(with: "other\n", in: page)
+        #expect(anew == "# Page\n\nText.\n\n<!-- begin live -->\nother\n<!-- end live -->\n")
+        // Half a mark is no section, and nothing of the page is lost.
+        let broken = "a\n<!-- begin live -->\nb\n"
+        #expect(section.content(in: broken) == nil)
+        #expect(section.replacing(with: "c", in: broken).hasPrefix(broken))
+    }
+
     @Test func wrongOptionsAreRefused() {
         for change: (inout LiveSetting) -> Void in [
             { $0.requests = 0 }, { $0.runs = 0 }, { $0.arrivalRate = -1 }, { $0.smallServers = 40 },

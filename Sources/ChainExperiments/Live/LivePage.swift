@@ -31,6 +31,26 @@ package struct LivePage: Sendable {
             + "\n"
     }
 
+    /// The measured tables for the page of the reproduction, which has the simulated ones.
+    /// - Parameter link: this page, relative to that one.
+    package func summary(link: String) -> String {
+        var text = """
+            ## live: the systems side by side on running servers
+
+            The comparison of Table 1 on real servers with emulated devices and network: stock PETALS, JFFC over whole models, and
+            our plan on PETALS' engine and on our own; \(setting.requests) requests a run, \(setting.runs) repetitions, seed \
+            \(setting.seed), made on \(date) by `\(command)`. Set-up, predictions, every run and what is emulated are on
+            [a page of their own](\(link)).
+
+
+            """
+        for workload in measured {
+            text += "### \(Self.heading(workload))\n\n\(measuredTable(workload))\n"
+        }
+        return text + [claims, attribution].map { $0.replacingOccurrences(of: "## ", with: "### ") }
+            .joined(separator: "\n\n") + "\n"
+    }
+
     // MARK: Set-up
 
     private var head: String {
@@ -122,20 +142,25 @@ package struct LivePage: Sendable {
 
     // MARK: Results
 
-    private func section(_ workload: LiveWorkload) -> String {
-        let rows = report.table.filtered("workload", .text(workload.rawValue))
-        var text = """
-            ## \(workload.title.prefix(1).uppercased() + workload.title.dropFirst())
+    private static func heading(_ workload: LiveWorkload) -> String {
+        workload.title.prefix(1).uppercased() + workload.title.dropFirst()
+    }
 
+    private func rows(_ workload: LiveWorkload) -> [(system: LiveSystem, cells: Table)] {
+        let rows = report.table.filtered("workload", .text(workload.rawValue))
+        return setting.systems.map { ($0, rows.filtered("system", .text($0.rawValue))) }
+            .filter { !$0.1.rows.isEmpty }
+    }
+
+    private func measuredTable(_ workload: LiveWorkload) -> String {
+        var text = """
             Seconds, means over the requests of a run, then over repetitions, ± 95 % confidence over repetitions.
 
             | system | runs | response | waiting | service | 95 % below | served/s | failed |
             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 
             """
-        let systems = setting.systems.map { ($0, rows.filtered("system", .text($0.rawValue))) }
-            .filter { !$0.1.rows.isEmpty }
-        for (system, cells) in systems {
+        for (system, cells) in rows(workload) {
             let failed = Int(cells.numbers("failures").reduce(0, +))
             let all = Int(cells.numbers("requests").reduce(0, +))
             text +=
@@ -143,8 +168,14 @@ package struct LivePage: Sendable {
                 + " \(Self.interval(cells, "mean_wait")) | \(Self.interval(cells, "mean_service")) |"
                 + " \(Self.interval(cells, "p95_response")) | \(Self.mean(cells, "throughput")) | \(failed) of \(all) |\n"
         }
-        text += """
+        return text
+    }
 
+    private func section(_ workload: LiveWorkload) -> String {
+        var text = """
+            ## \(Self.heading(workload))
+
+            \(measuredTable(workload))
             Predicted by the simulator for the same requests, from measured times of the servers (its PETALS' client knows at
             once which servers are full; the real one learns it up to minutes later, and waits longer):
 
@@ -152,7 +183,7 @@ package struct LivePage: Sendable {
             | --- | ---: | ---: | ---: | ---: |
 
             """
-        for (system, cells) in systems {
+        for (system, cells) in rows(workload) {
             let predicted = cells.numbers("predicted_response").reduce(0, +)
             let found = cells.numbers("mean_response").reduce(0, +)
             text +=
@@ -164,9 +195,19 @@ package struct LivePage: Sendable {
     }
 
     private var comparison: String {
-        var text = "## Beside the paper's claims\n\n"
-        if let figure { text += "![\(report.plot.caption)](\(figure))\n\n" }
-        text += """
+        var text = claims
+        guard let figure else { return text }
+        let picture = "![\(report.plot.caption)](\(figure))\n\n"
+        text.replace(Self.claimsHeading, with: Self.claimsHeading + picture, maxReplacements: 1)
+        return text
+    }
+
+    private static let claimsHeading = "## Beside the paper's claims\n\n"
+
+    private var claims: String {
+        var text =
+            Self.claimsHeading
+            + """
             The paper measured, against PETALS, a mean response 76.8 % and a mean wait 97.5 % less (proposed), and 68.2 % and 93.8 %
             less (JFFC only), for LLaMA-2-7B on nine slices of GPUs. A claim holds here when
             there is no less than claimed, and in part when there is less.
