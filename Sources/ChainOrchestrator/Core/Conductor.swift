@@ -101,6 +101,8 @@ actor Conductor {
         var ticket: UInt64
         var seed: UInt64
         var promptTokens: Int
+        /// Who comes back, should it be refused.
+        var holder: TicketHolder
         /// It was accepted by an earlier run of the service.
         var resumes: JournalKey?
     }
@@ -120,7 +122,7 @@ actor Conductor {
         jobByRequest[request.requestID] = id
         jobByTicket[submission.ticket] = id
         let client = ClientID(StableText.digest(request.client))
-        let holder = Self.holder(of: request)
+        let holder = submission.holder
         if submission.resumes != nil {
             // It was accepted already: no limit can turn it away.
             let timeout = request.timeout ?? configuration.control.defaultTimeout
@@ -140,12 +142,11 @@ actor Conductor {
 
     /// Refuses a request that would be refused, before anything is spent on it: a flood must not cost the jobs that were
     /// accepted their processors. What changes nothing is not even an event.
-    func turnAway(_ request: GenerationRequest) throws(GenerationRefusal) {
+    func turnAway(_ request: GenerationRequest, _ holder: TicketHolder) throws(GenerationRefusal) {
         if let problem = journal?.problem {
             throw .unavailable(retryAfter: 5, reason: problem.reasonWord)
         }
         let now = clock.now
-        let holder = Self.holder(of: request)
         let arrival = JobArrival(
             job: JobID(lastJob + 1), client: ClientID(StableText.digest(request.client)), holder: holder,
             timeout: request.timeout)
@@ -159,7 +160,8 @@ actor Conductor {
     }
 
     /// Who comes back: whoever sends the ticket, else whoever sends the same request.
-    private static func holder(of request: GenerationRequest) -> TicketHolder {
+    /// - Complexity: O(length of the prompt); not to be called from within.
+    static func holder(of request: GenerationRequest) -> TicketHolder {
         if let ticket = request.ticket { return TicketHolder(ticket) }
         var digest = StableText.digest(request.client)
         switch request.input {

@@ -137,8 +137,9 @@ package final class Orchestrator: GenerationService {
         _ request: GenerationRequest, resumes: JournalKey?
     ) async throws(GenerationRefusal) -> GenerationStream {
         guard request.model == modelCard.id else { throw .unknownModel(request.model) }
+        let holder = Conductor.holder(of: request)
         if resumes == nil, conductor.isCrowded.load(ordering: .relaxed) {
-            try conductor.now { conductor throws(GenerationRefusal) in try conductor.turnAway(request) }
+            try conductor.now { conductor throws(GenerationRefusal) in try conductor.turnAway(request, holder) }
         }
         let prompt = try tokens(of: request.input)
         guard !prompt.isEmpty else {
@@ -152,13 +153,14 @@ package final class Orchestrator: GenerationService {
         let wanted = request.maximumTokens ?? frontend.defaultOutputTokens ?? room
         let seed = request.sampling.seed ?? UInt64(UInt32.random(in: 0...(.max)))
         return try await start(
-            request, prompt: prompt, limit: min(wanted, room), room: room, seed: seed, resumes: resumes)
+            request, prompt: prompt, limit: min(wanted, room), room: room, seed: seed, holder: holder,
+            resumes: resumes)
     }
 
     /// Makes the job and has it accepted. Returns once that is kept.
     private func start(
         _ request: GenerationRequest, prompt: [Int32], limit: Int, room: Int, seed: UInt64,
-        resumes: JournalKey?
+        holder: TicketHolder, resumes: JournalKey?
     ) async throws(GenerationRefusal) -> GenerationStream {
         let ticket = tickets.add(1, ordering: .relaxed).newValue
         let (stream, events) = GenerationStream.makeStream(promptTokens: prompt.count) { [conductor] in
@@ -171,7 +173,7 @@ package final class Orchestrator: GenerationService {
             statesBudget: statesBudget, events: events)
         let submission = Conductor.Submission(
             request: request, job: job, events: events, ticket: ticket, seed: seed,
-            promptTokens: prompt.count, resumes: resumes)
+            promptTokens: prompt.count, holder: holder, resumes: resumes)
         let position = try conductor.now { conductor throws(GenerationRefusal) in
             try conductor.submit(submission)
         }
