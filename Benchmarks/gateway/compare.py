@@ -125,6 +125,31 @@ def latency(
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
+def processor_seconds(parent: int) -> float:
+    """Of a process and its children, since they began."""
+    total = 0.0
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            if int(name) == parent or int(fields[1]) == parent:
+                for thread in os.listdir(f"/proc/{name}/task"):
+                    with open(f"/proc/{name}/task/{thread}/schedstat") as file:
+                        total += int(file.read().split()[0]) * 1e-9
+        except OSError:
+            continue
+    return total
+
+
+def machine() -> tuple:
+    """Seconds that all processors were busy, and that they had."""
+    with open("/proc/stat") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]), sum(ticks)
+
+
 def median(values: list) -> float:
     return sorted(values)[len(values) // 2]
 
@@ -164,10 +189,12 @@ def main() -> None:
                     command += ["--journal", os.path.join(folder, f"{name}.db")]
                 command += options
                 started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+                if name == "chainserve":
+                    ours = started[-1].pid
             for name, port in ports.items():
                 wait_for(port, 120)
                 say(f"{name} answers")
-            measure(load, ports, folder, seconds)
+            measure(load, ports, folder, seconds, ours)
         finally:
             for process in started:
                 process.send_signal(signal.SIGTERM)
@@ -178,7 +205,7 @@ def main() -> None:
                     process.kill()
 
 
-def measure(load: str, ports: dict, folder: str, seconds: int) -> None:
+def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> None:
     names = [name for name in ports if name != "backend"]
     peaks: dict = {name: [] for name in ports}
     for _ in range(PEAK_ROUNDS):
@@ -188,12 +215,21 @@ def measure(load: str, ports: dict, folder: str, seconds: int) -> None:
     rates = {name: median(values) for name, values in peaks.items()}
     say(", ".join(f"{name} {rate:.0f}/s" for name, rate in rates.items()))
     rounds: dict = {name: [] for name in names}
-    http: list = []
-    unloaded: list = []
+    parts: dict = {"chat": [], "http": [], "unloaded": []}
     for number in range(LATENCY_ROUNDS):
-        rate = asked(rates["chainserve"])
-        http.append(latency(load, ports["chainserve"], rate, seconds, number + 1, TOKENIZE, "/tokenize"))
-        unloaded.append(latency(load, ports["chainserve"], 100, seconds, number + 1))
+        half = asked(rates["chainserve"])
+        for part, rate, body, path in [
+            ("chat", half, BODY, "/v1/chat/completions"),
+            ("http", half, TOKENIZE, "/tokenize"),
+            ("unloaded", 100, BODY, "/v1/chat/completions"),
+        ]:
+            (busy, had), used = machine(), processor_seconds(ours)
+            run = latency(load, ports["chainserve"], rate, seconds, number + 1, body, path)
+            used, (busy_after, had_after) = processor_seconds(ours) - used, machine()
+            # A tenth more than are counted.
+            run["processor_us"] = 1e6 * used / (run["requests"] * 1.1)
+            run["busy"] = (busy_after - busy) / (had_after - had)
+            parts[part].append(run)
         for name in names:
             # The slowest takes longest and varies least for its size.
             if name == "litellm" and number >= PEAK_ROUNDS:
@@ -205,12 +241,21 @@ def measure(load: str, ports: dict, folder: str, seconds: int) -> None:
             rounds[name].append((whole, direct))
             say(f"{name} at {rate:.0f}/s: {whole} direct: {direct}")
     report(rates, rounds, seconds)
-    print(
-        "Of ours, HTTP, routing and JSON alone (`/tokenize`, at the same rate): p50"
-        f" {median([run['p50'] for run in http]):.2f} ms, p99 {median([run['p99'] for run in http]):.2f} ms."
-        " A chat request when nothing else is asked (100/s): p50"
-        f" {median([run['p50'] for run in unloaded]):.2f} ms, p99 {median([run['p99'] for run in unloaded]):.2f} ms."
-    )
+    print("\nWhat ours is made of (`--journal-durability process`; medians of the rounds):\n")
+    print("| | requests/s | p50 | p99 | processor time a request | machine busy |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for part, title in [
+        ("chat", "a chat request"),
+        ("http", "HTTP, routing and JSON alone (`/tokenize`)"),
+        ("unloaded", "a chat request when little else is asked"),
+    ]:
+        middle = {key: median([run[key] for run in parts[part]]) for key in ["p50", "p99", "processor_us", "busy"]}
+        rate = 100 if part == "unloaded" else asked(rates["chainserve"])
+        print(
+            f"| {title} | {rate:.0f} | {middle['p50']:.2f} ms | {middle['p99']:.2f} ms |"
+            f" {middle['processor_us']:.0f} µs | {100 * middle['busy']:.0f} % of {os.cpu_count()} |"
+        )
+    print("\nProcessor time is that of the orchestrator with its journal and of the block server; the generator's is in the last column only.")
 
 
 def asked(peak: float) -> float:

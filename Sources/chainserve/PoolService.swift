@@ -51,7 +51,7 @@ struct PoolService {
         func make(_ journal: JournalConfiguration?) throws -> Orchestrator {
             try Orchestrator(
                 configuration: configuration, frontend: frontend, source: source,
-                group: MultiThreadedEventLoopGroup.singleton, journal: journal, logger: logger
+                group: Self.linkLoops, journal: journal, logger: logger
             ) { server, text in progress.show(server, text) }
         }
         do {
@@ -65,6 +65,11 @@ struct PoolService {
         self.logger = logger
         self.console = console
     }
+
+    /// The servers' links have event loops of their own: what clients send, and how it is read, must not hold up the steps of
+    /// those who are being served. As long as the process.
+    private static let linkLoops = MultiThreadedEventLoopGroup(
+        numberOfThreads: max(1, System.coreCount / 2))
 
     /// Finds out whether the gateway will be able to listen, before servers are started and measured.
     static func checkPort(_ configuration: GatewayConfiguration) async throws {

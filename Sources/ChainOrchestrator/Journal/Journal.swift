@@ -35,6 +35,8 @@ package final class Journal: Sendable {
 
     private struct Buffer {
         var records: [JournalRecord] = []
+        /// Records that the thread has taken from there and not written yet.
+        var taken = 0
         /// Records ever added, and those in the tables.
         var added: UInt64 = 0
         var written: UInt64 = 0
@@ -47,6 +49,8 @@ package final class Journal: Sendable {
         /// Steps that found no room: what comes after cannot be replayed.
         var lostSteps = 0
         var isClosing = false
+
+        var waiting: Int { records.count + taken }
     }
 
     /// Opens or makes the journal and begins a run. Its thread keeps it until `close`.
@@ -93,8 +97,7 @@ package final class Journal: Sendable {
     package var problem: JournalError? {
         buffer.withLock { buffer in
             buffer.failure
-                ?? (buffer.records.count >= configuration.bufferLimit
-                    ? .behind(buffer.records.count) : nil)
+                ?? (buffer.waiting >= configuration.bufferLimit ? .behind(buffer.waiting) : nil)
         }
     }
 
@@ -107,7 +110,7 @@ package final class Journal: Sendable {
         let frame = configuration.durability == .process ? record.frame : nil
         let (position, isFirst) = buffer.withLock { buffer in
             // The ends of requests are always kept: there are no more of them than of requests.
-            if !record.isOfRequest, buffer.records.count >= configuration.bufferLimit {
+            if !record.isOfRequest, buffer.waiting >= configuration.bufferLimit {
                 buffer.lostSteps += 1
                 return (buffer.added, false)
             }
@@ -177,16 +180,25 @@ package final class Journal: Sendable {
 
     private func writeUntilClosed() {
         var nextStep = 0
+        // Taken whole, which takes no time: who adds records must not wait while they are copied or let go.
+        var taken: [JournalRecord] = []
         var (lastPruned, lastSynced) = (ContinuousClock.now, ContinuousClock.now)
         while true {
-            let isClosing = buffer.withLock { $0.isClosing && $0.records.isEmpty }
+            let isClosing = buffer.withLock { $0.isClosing && $0.waiting == 0 }
             if isClosing { return answerWaiters() }
             wait()
-            let batch = buffer.withLock { Array($0.records.prefix(Self.batchLimit)) }
+            if taken.isEmpty {
+                buffer.withLock { buffer in
+                    swap(&buffer.records, &taken)
+                    buffer.taken = taken.count
+                }
+            }
+            let batch = Array(taken.prefix(Self.batchLimit))
             guard !batch.isEmpty else { continue }
             do {
                 nextStep += try store.write(batch, run: run, firstStep: nextStep, at: Self.wallClock)
                 succeeded(batch.count)
+                taken.removeFirst(batch.count)
                 emptyLog()
             } catch {
                 failed("\(error)")
@@ -212,7 +224,7 @@ package final class Journal: Sendable {
         if buffer.withLock({ $0.failure != nil }) {
             return Thread.sleep(forTimeInterval: configuration.retryInterval.seconds)
         }
-        if buffer.withLock({ $0.records.isEmpty }) { wake.wait() }
+        if buffer.withLock({ $0.waiting == 0 }) { wake.wait() }
         let end = DispatchTime.now() + .nanoseconds(Int(configuration.commitInterval.nanoseconds))
         while buffer.withLock({ $0.waiters.isEmpty && !$0.isClosing }) {
             if wake.wait(timeout: end) == .timedOut { return }
@@ -234,7 +246,7 @@ package final class Journal: Sendable {
 
     private func succeeded(_ count: Int) {
         let (answered, wasFailing) = buffer.withLock { buffer in
-            buffer.records.removeFirst(count)
+            buffer.taken -= count
             buffer.written += UInt64(count)
             let wasFailing = buffer.failure != nil
             buffer.failure = nil
