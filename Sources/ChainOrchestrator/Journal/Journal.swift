@@ -81,12 +81,24 @@ package final class Journal: Sendable {
             throw JournalError.cannotOpen(configuration.path, reason: "\(error)")
         }
         buffer = Mutex(first)
+        let givesWay = configuration.durability == .process
         let thread = Thread { [self] in
+            if givesWay { Self.giveWay() }
             writeUntilClosed()
             ended.signal()
         }
         thread.name = "chainserve-journal"
+        // Where no request waits for the tables, what requests do goes first.
+        if givesWay { thread.qualityOfService = .utility }
         thread.start()
+    }
+
+    /// Lowers the calling thread's priority, where threads have one of their own and quality of service says nothing.
+    private static func giveWay() {
+        #if canImport(Glibc)
+            // Of this thread alone, on Linux.
+            _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 5)
+        #endif
     }
 
     static var wallClock: Double { Date().timeIntervalSince1970 }

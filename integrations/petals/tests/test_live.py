@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from chainserve_petals.live import stock
 from chainserve_petals.live.delays import DelayLine, FrameSplitter, StepWatch
 from chainserve_petals.live.devices import Device, HoldCount, append_hold_count, read_hold_counts
-from chainserve_petals.live.load import Service, parse_answer, prompt
+from chainserve_petals.live.load import Record, Service, parse_answer, prompt
 from chainserve_petals.live.profile import fit
 from chainserve_petals.live.relay import Relay, Route
 from chainserve_petals.live.spec import SpecError, parse_spec, read_spec
@@ -149,6 +151,23 @@ def test_a_failed_request_is_a_record_with_its_reason() -> None:
     nobody = Service("127.0.0.1", free_port("127.0.0.1"), "m", 5)
     errors = asyncio.run(run(nobody))
     assert len(errors) == 2 and all("Connect" in error for error in errors)
+
+
+def test_a_stock_request_that_takes_too_long_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are served, and nobody waits for it."""
+    lengths = {0: 0.01, 1: 30.0, 2: 0.01}
+
+    def serve(_: object, request: tuple[float, int, int], number: int, start: float, __: int) -> Record:
+        time.sleep(lengths[number])
+        return Record(arrival=request[0], sent=request[0], end=time.monotonic() - start, tokens=request[2])
+
+    monkeypatch.setattr(stock, "serve", serve)
+    begun = time.monotonic()
+    records = stock.run(None, [(0.0, 4, 2), (0.1, 4, 2), (0.2, 4, 2)], 16, limit=0.5)
+    assert time.monotonic() - begun < 10
+    assert [record.tokens for record in records] == [2, 0, 2]
+    assert [bool(record.error) for record in records] == [False, True, False]
+    assert records[1].end == pytest.approx(0.6)
 
 
 def test_prompts_differ_between_requests() -> None:

@@ -22,6 +22,8 @@ HOST = "127.0.0.1"
 # Of each PETALS server; its default of 8 processes takes memory and is of no use to so few sessions.
 HANDLERS = 2
 STATS_LIMIT = 10.0
+# Seconds from the last request's end or failure to the records of all.
+RECORDS_LIMIT = 60.0
 
 
 @dataclass
@@ -172,6 +174,7 @@ class Pool:
             "prefix": self.spec.name,
             "blocks": self.spec.blocks,
             "sequence_length": self.spec.sequence_length,
+            "request_limit": self.spec.request_limit,
         }
         log = self.spec.state / self.system.name / "client.log"
         client = await Child.python("PETALS' client", "stock", settings, log, talks=True)
@@ -186,7 +189,8 @@ class Pool:
         if self.service is not None:
             return await self.service.run(requests)
         await front.say(json.dumps(requests))
-        limit = requests[-1][0] + self.spec.request_limit
+        # It says its records when the last request has ended or failed.
+        limit = requests[-1][0] + self.spec.request_limit + RECORDS_LIMIT
         return [Record(**content) for content in json.loads(await front.line(limit))]
 
     async def end_of_run(self, front: Child) -> None:

@@ -145,8 +145,12 @@ def serve(model: Any, request: tuple[float, int, int], number: int, start: float
     return record
 
 
-def run(model: Any, requests: list[tuple[float, int, int]], length: int) -> list[Record]:
-    """Makes every request at its time."""
+def run(model: Any, requests: list[tuple[float, int, int]], length: int, limit: float) -> list[Record]:
+    """Makes every request at its time.
+
+    One that is not served `limit` seconds after its arrival has failed, as in the other systems; PETALS' client cannot
+    be interrupted and goes on trying for it until the process ends.
+    """
     start = time.monotonic()
     records: list[Record | None] = [None] * len(requests)
 
@@ -159,9 +163,15 @@ def run(model: Any, requests: list[tuple[float, int, int]], length: int) -> list
         thread = threading.Thread(target=one, args=(number,), daemon=True)
         thread.start()
         threads.append(thread)
-    for thread in threads:
-        thread.join()
-    return [record for record in records if record is not None]
+    served = []
+    for (arrival, _, _), thread, number in zip(requests, threads, range(len(requests)), strict=True):
+        end = arrival + limit
+        thread.join(max(0.0, start + end - time.monotonic()))
+        record = records[number]
+        if record is None or record.end > end:
+            record = Record(arrival=arrival, sent=arrival, end=end, error=f"not served within {limit:g} s")
+        served.append(record)
+    return served
 
 
 def main() -> None:
@@ -188,7 +198,8 @@ def main() -> None:
     print("ready", flush=True)
     line = sys.stdin.readline()
     end_with_parent()
-    records = run(model, [tuple(request) for request in json.loads(line)], int(settings["sequence_length"]))
+    requests = [tuple(request) for request in json.loads(line)]
+    records = run(model, requests, int(settings["sequence_length"]), float(settings["request_limit"]))
     print(json.dumps([record.json() for record in records]), flush=True)
     os._exit(0)
 
