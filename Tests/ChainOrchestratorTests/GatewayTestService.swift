@@ -17,6 +17,7 @@ final class ScriptedService: GenerationService {
         var readiness = Readiness.ready
         var refusal: GenerationRefusal?
         var refusals: [GenerationRefusal?] = []
+        var losses = 0
 
         mutating func nextRefusal() -> GenerationRefusal? {
             refusals.isEmpty ? refusal : refusals.removeFirst()
@@ -43,6 +44,9 @@ final class ScriptedService: GenerationService {
 
     func set(_ readiness: Readiness) { state.withLock { $0.readiness = readiness } }
     func refuse(_ refusal: GenerationRefusal?) { state.withLock { $0.refusal = refusal } }
+
+    /// Its first server was lost, and is back.
+    func loseServerForAMoment() { state.withLock { $0.losses += 1 } }
 
     /// What the next submissions meet, in turn; `nil` accepts.
     func refuseNext(_ refusals: [GenerationRefusal?]) { state.withLock { $0.refusals = refusals } }
@@ -135,13 +139,14 @@ final class ScriptedService: GenerationService {
     }
 
     func status() async -> PoolStatus {
-        PoolStatus(
+        var first = PoolStatus.Server(
+            name: "a", address: "127.0.0.1:7001", pid: 42, state: .ready, firstBlock: 1, blockCount: 10,
+            slotsUsed: 3, slotsTotal: 40)
+        first.losses = state.withLock { $0.losses }
+        return PoolStatus(
             model: modelCard.id, engine: "scripted", emulated: modelCard.isEmulated,
             servers: [
-                PoolStatus.Server(
-                    name: "a", address: "127.0.0.1:7001", pid: 42, state: .ready, firstBlock: 1,
-                    blockCount: 10,
-                    slotsUsed: 3, slotsTotal: 40),
+                first,
                 PoolStatus.Server(
                     name: "b", address: "10.0.0.2:7001", state: .lost, firstBlock: 11, blockCount: 20,
                     slotsUsed: 0, slotsTotal: 40),

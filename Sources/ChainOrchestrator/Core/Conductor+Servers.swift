@@ -15,6 +15,15 @@ struct ServerShell: Sendable {
     var lastError: String?
     /// The reason cannot go away by itself: the wrong model, too little memory.
     var isHopeless = false
+    /// How often it was lost while it served.
+    var losses = 0
+
+    /// The connection is over.
+    mutating func lose() {
+        if state == .ready { losses += 1 }
+        link = nil
+        if state != .starting { state = .lost }
+    }
 }
 
 /// Servers that are being restarted, and who waits for the end of that.
@@ -119,8 +128,7 @@ extension Conductor {
         if shell.state == .ready || shell.state == .draining {
             logger.warning("a server was lost", metadata: ["server": "\(name(server))", "reason": "\(text)"])
         }
-        servers[server.rawValue].link = nil
-        if shell.state != .starting { servers[server.rawValue].state = .lost }
+        servers[server.rawValue].lose()
         servers[server.rawValue].lastError = text
         servers[server.rawValue].isHopeless = Self.isHopeless(error)
         progress(server, "not ready yet (\(text))")
@@ -149,7 +157,7 @@ extension Conductor {
         guard servers[server.rawValue].incarnation == incarnation else { return }
         servers[server.rawValue].isOver = true
         guard let link = servers[server.rawValue].link else { return }
-        servers[server.rawValue].link = nil
+        servers[server.rawValue].lose()
         servers[server.rawValue].state = .lost
         Task { await link.shutdown() }
     }

@@ -228,14 +228,13 @@ package final class Orchestrator: GenerationService {
         for (index, record) in records.enumerated() {
             let range = plan.placement[ServerIndex(index)]
             let health = askingServers ? try? await record.link?.ping() : record.link?.latestHealth
-            servers.append(
-                PoolStatus.Server(
-                    name: cluster.servers[index].name, address: configuration.addresses[index].description,
-                    pid: record.link.flatMap(localProcess), state: record.state,
-                    firstBlock: range?.first ?? 0,
-                    blockCount: range?.count ?? 0, slotsUsed: health?.unitsUsed ?? 0,
-                    slotsTotal: range.map { cluster.cacheSlots(of: ServerIndex(index), hosting: $0.count) }
-                        ?? 0))
+            var server = PoolStatus.Server(
+                name: cluster.servers[index].name, address: configuration.addresses[index].description,
+                pid: record.link.flatMap(localProcess), state: record.state, firstBlock: range?.first ?? 0,
+                blockCount: range?.count ?? 0, slotsUsed: health?.unitsUsed ?? 0,
+                slotsTotal: range.map { cluster.cacheSlots(of: ServerIndex(index), hosting: $0.count) } ?? 0)
+            server.losses = record.losses
+            servers.append(server)
         }
         var chains: [PoolStatus.Chain] = []
         for (index, chain) in plan.chains.enumerated() {

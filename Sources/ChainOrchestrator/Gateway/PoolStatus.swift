@@ -17,6 +17,8 @@ package struct PoolStatus: Hashable, Sendable, Codable {
         /// Cache units, each the rows of one block for one job.
         package var slotsUsed: Int
         package var slotsTotal: Int
+        /// How often it was lost while it served; for whoever looks seldom. Not part of the JSON.
+        package var losses = 0
 
         package init(
             name: String, address: String, pid: Int? = nil, state: ServerState, firstBlock: Int,

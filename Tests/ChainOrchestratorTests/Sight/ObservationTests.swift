@@ -33,6 +33,18 @@ struct ObservationTests {
         GenerationResult(reason: .length, promptTokens: 7, completionTokens: 3, chain: "a"))
     private static let labels = #"{engine="ggml",model_name="m"}"#
 
+    @Test("a server that is lost and back between two looks is told of, once")
+    func lostForAMoment() async {
+        let service = ScriptedService()
+        let observer = PoolObserver(service: service, metrics: metrics, recent: recent)
+        let before = await observer.look().events
+        service.loseServerForAMoment()
+        let after = await observer.look().events
+        // The latest first.
+        #expect(after.dropLast(before.count).map(\.text) == ["server a is ready", "server a is lost"])
+        #expect(await observer.look().events.count == after.count)
+    }
+
     @Test("a request that waits, loses its chain and ends: each time once, from the right moment")
     func wholeLife() {
         let one = observation()

@@ -103,7 +103,7 @@ actor PoolObserver {
     // MARK: Looking
 
     @discardableResult
-    private func look() async -> PoolSight {
+    func look() async -> PoolSight {
         let status = await service.glance()
         let outlook = await service.outlook()
         let readiness = await service.readiness()
@@ -143,8 +143,12 @@ actor PoolObserver {
     private func noteChanges(_ status: PoolStatus, _ outlook: PoolOutlook?, _ readiness: String) {
         let before = latest
         for server in status.servers {
-            let old = before?.status.servers.first { $0.name == server.name }?.state
-            guard server.state != old, !(old == nil && server.state == .starting) else { continue }
+            let seen = before?.status.servers.first { $0.name == server.name }
+            let old = seen?.state
+            // A server may be lost and back between two looks.
+            let wasLost = server.state != .lost && server.losses > (seen?.losses ?? server.losses)
+            if wasLost { note(.bad, "server \(server.name) is lost") }
+            guard server.state != old || wasLost, !(old == nil && server.state == .starting) else { continue }
             switch server.state {
             case .ready: note(.good, "server \(server.name) is ready")
             case .lost: note(.bad, "server \(server.name) is lost")

@@ -30,6 +30,11 @@ function number(value, digits = 3) {
   if (value === 0) return "0";
   return Number(value.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits });
 }
+// To a tenth of a millisecond: more would only make the table wide.
+function tableSeconds(value) {
+  if (value > 0 && value < 1e-4) return "<0.0001";
+  return number(Number.isFinite(value) ? Math.round(1e4 * value) / 1e4 : value);
+}
 function seconds(value) {
   return value === null || value === undefined ? "–" : number(value) + " s";
 }
@@ -127,7 +132,7 @@ function showResponse(sight) {
   rows("response", entries, () => row(["", "", "", "", ""]), (node, entry) => {
     setText(node.cells[0], entry.key);
     ["mean", "p50", "p95", "p99"].forEach((name, index) =>
-      setText(node.cells[index + 1], number(entry.values ? entry.values[name] : null)));
+      setText(node.cells[index + 1], tableSeconds(entry.values ? entry.values[name] : null)));
   });
   showScale(observed.response, predicted, observed.window_seconds);
 }
