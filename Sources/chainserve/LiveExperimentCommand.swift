@@ -73,7 +73,7 @@ struct LiveExperimentCommand: AsyncParsableCommand {
     var docs: String?
 
     @Option(
-        help: "Also put the tables on this Markdown page, as its section 'live'; goes with --docs, to which it links.")
+        help: "Also put the tables on this Markdown page, as its section 'live', linked to that of --docs.")
     var reproduction: String?
 
     @Option(help: "A sentence about this run for the page, such as what else the machine did.")
@@ -88,7 +88,8 @@ struct LiveExperimentCommand: AsyncParsableCommand {
             let sources = DataSources(roundTrips: roundTrips, trace: trace)
             let requests = try LiveRequests(setting, sources: sources)
             if reproduction != nil, docs == nil {
-                throw ExperimentError.invalidOption("--reproduction goes with --docs, the page that it links to")
+                throw ExperimentError.invalidOption(
+                    "--reproduction goes with --docs, the page that it links to")
             }
             let prepared = try LivePreparation(setting, requests: requests, sources: sources, out: out)
             CommandFailure.warn("seed \(seed)")
@@ -138,7 +139,8 @@ struct LiveExperimentCommand: AsyncParsableCommand {
     }
 
     private func put(_ page: LivePage, linked: URL, on other: URL) throws {
-        let old = FileManager.default.fileExists(atPath: other.path) ? try CommandFailure.read(other.path) : ""
+        let isThere = FileManager.default.fileExists(atPath: other.path)
+        let old = isThere ? try CommandFailure.read(other.path) : ""
         let folder = other.deletingLastPathComponent().path
         // Pages beside each other, as a rule.
         let link =

@@ -47,7 +47,8 @@ package struct LivePage: Sendable {
         for workload in measured {
             text += "### \(Self.heading(workload))\n\n\(measuredTable(workload))\n"
         }
-        return text + [claims, attribution].map { $0.replacingOccurrences(of: "## ", with: "### ") }
+        return text
+            + [claims, attribution].map { $0.replacingOccurrences(of: "## ", with: "### ") }
             .joined(separator: "\n\n") + "\n"
     }
 
@@ -207,13 +208,13 @@ package struct LivePage: Sendable {
     private var claims: String {
         var text =
             Self.claimsHeading
-            + """
-            The paper measured, against PETALS, a mean response 76.8 % and a mean wait 97.5 % less (proposed), and 68.2 % and 93.8 %
-            less (JFFC only), for LLaMA-2-7B on nine slices of GPUs. A claim holds here when
-            there is no less than claimed, and in part when there is less.
+                + """
+                The paper measured, against PETALS, a mean response 76.8 % and a mean wait 97.5 % less (proposed), and 68.2 % and 93.8 %
+                less (JFFC only), for LLaMA-2-7B on nine slices of GPUs. A claim holds here when
+                there is no less than claimed, and in part when there is less.
 
 
-            """
+                """
         for finding in report.findings { text += "* \(finding.text)\n" }
         return text.trimmingCharacters(in: .newlines)
     }

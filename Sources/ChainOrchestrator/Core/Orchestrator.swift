@@ -139,7 +139,9 @@ package final class Orchestrator: GenerationService {
         guard request.model == modelCard.id else { throw .unknownModel(request.model) }
         let holder = Conductor.holder(of: request)
         if resumes == nil, conductor.isCrowded.load(ordering: .relaxed) {
-            try conductor.now { conductor throws(GenerationRefusal) in try conductor.turnAway(request, holder) }
+            try conductor.now { conductor throws(GenerationRefusal) in
+                try conductor.turnAway(request, holder)
+            }
         }
         let prompt = try tokens(of: request.input)
         guard !prompt.isEmpty else {
