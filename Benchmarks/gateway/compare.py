@@ -26,6 +26,8 @@ LATENCY_ROUNDS = 5
 FEWEST, MOST = 200, 30000
 # The generator shares the machine and sends no faster: who could take more is asked for less, which favours it.
 FASTEST = 10000
+# Requests a second that do not meet.
+UNLOADED = 100
 BODY = json.dumps(
     {"model": "trivial", "messages": [{"role": "user", "content": "the"}], "max_tokens": 1, "temperature": 0}
 )
@@ -215,27 +217,28 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
     rates = {name: median(values) for name, values in peaks.items()}
     say(", ".join(f"{name} {rate:.0f}/s" for name, rate in rates.items()))
     rounds: dict = {name: [] for name in names}
-    parts: dict = {"chat": [], "http": [], "unloaded": []}
+    unloaded: list = []
+    http: list = []
+
+    def ours_at(rate: float, number: int, *what: str) -> dict:
+        """As `latency`, with the processor time that a request takes of ours, and how busy the machine is."""
+        (busy, had), used = machine(), processor_seconds(ours)
+        run = latency(load, ports["chainserve"], rate, seconds, number + 1, *what)
+        used, (busy_after, had_after) = processor_seconds(ours) - used, machine()
+        # A tenth more than are counted.
+        run["processor_us"] = 1e6 * used / (run["requests"] * 1.1)
+        run["busy"] = (busy_after - busy) / (had_after - had)
+        return run
+
     for number in range(LATENCY_ROUNDS):
-        half = asked(rates["chainserve"])
-        for part, rate, body, path in [
-            ("chat", half, BODY, "/v1/chat/completions"),
-            ("http", half, TOKENIZE, "/tokenize"),
-            ("unloaded", 100, BODY, "/v1/chat/completions"),
-        ]:
-            (busy, had), used = machine(), processor_seconds(ours)
-            run = latency(load, ports["chainserve"], rate, seconds, number + 1, body, path)
-            used, (busy_after, had_after) = processor_seconds(ours) - used, machine()
-            # A tenth more than are counted.
-            run["processor_us"] = 1e6 * used / (run["requests"] * 1.1)
-            run["busy"] = (busy_after - busy) / (had_after - had)
-            parts[part].append(run)
+        unloaded.append(ours_at(UNLOADED, number))
+        http.append(ours_at(asked(rates["chainserve"]), number, TOKENIZE, "/tokenize"))
         for name in names:
             # The slowest takes longest and varies least for its size.
             if name == "litellm" and number >= PEAK_ROUNDS:
                 continue
             rate = asked(rates[name])
-            whole = latency(load, ports[name], rate, seconds, number + 1)
+            whole = ours_at(rate, number) if name == "chainserve" else latency(load, ports[name], rate, seconds, number + 1)
             # Nothing is taken off ours: its backend is its own block server.
             direct = None if name in OURS else latency(load, ports["backend"], rate, seconds, number + 1)
             rounds[name].append((whole, direct))
@@ -244,13 +247,13 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
     print("\nWhat ours is made of (`--journal-durability process`; medians of the rounds):\n")
     print("| | requests/s | p50 | p99 | processor time a request | machine busy |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for part, title in [
-        ("chat", "a chat request"),
-        ("http", "HTTP, routing and JSON alone (`/tokenize`)"),
-        ("unloaded", "a chat request when little else is asked"),
+    half = asked(rates["chainserve"])
+    for title, rate, runs in [
+        ("a chat request", half, [whole for whole, _ in rounds["chainserve"]]),
+        ("HTTP, routing and JSON alone (`/tokenize`)", half, http),
+        ("a chat request when little else is asked", UNLOADED, unloaded),
     ]:
-        middle = {key: median([run[key] for run in parts[part]]) for key in ["p50", "p99", "processor_us", "busy"]}
-        rate = 100 if part == "unloaded" else asked(rates["chainserve"])
+        middle = {key: median([run[key] for run in runs]) for key in ["p50", "p99", "processor_us", "busy"]}
         print(
             f"| {title} | {rate:.0f} | {middle['p50']:.2f} ms | {middle['p99']:.2f} ms |"
             f" {middle['processor_us']:.0f} µs | {100 * middle['busy']:.0f} % of {os.cpu_count()} |"

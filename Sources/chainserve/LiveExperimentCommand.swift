@@ -87,10 +87,7 @@ struct LiveExperimentCommand: AsyncParsableCommand {
             let setting = try setting()
             let sources = DataSources(roundTrips: roundTrips, trace: trace)
             let requests = try LiveRequests(setting, sources: sources)
-            if reproduction != nil, docs == nil {
-                throw ExperimentError.invalidOption(
-                    "--reproduction goes with --docs, the page that it links to")
-            }
+            try checkPages()
             let prepared = try LivePreparation(setting, requests: requests, sources: sources, out: out)
             CommandFailure.warn("seed \(seed)")
             try await prepared.makeRuns(requests, atMost: atMost)
@@ -138,15 +135,24 @@ struct LiveExperimentCommand: AsyncParsableCommand {
         if let reproduction { try put(page, linked: url, on: URL(fileURLWithPath: reproduction)) }
     }
 
+    /// The pages link to each other by name.
+    private func checkPages() throws {
+        guard let reproduction else { return }
+        func folder(_ path: String) -> URL {
+            URL(fileURLWithPath: path).deletingLastPathComponent().standardizedFileURL
+        }
+        guard let docs, folder(docs) == folder(reproduction) else {
+            throw ExperimentError.invalidOption(
+                "--reproduction goes with --docs, a page in the same folder, to which it links")
+        }
+    }
+
     private func put(_ page: LivePage, linked: URL, on other: URL) throws {
         let isThere = FileManager.default.fileExists(atPath: other.path)
         let old = isThere ? try CommandFailure.read(other.path) : ""
-        let folder = other.deletingLastPathComponent().path
-        // Pages beside each other, as a rule.
-        let link =
-            folder == linked.deletingLastPathComponent().path ? linked.lastPathComponent : linked.path
-        let text = MarkedSection.live.replacing(with: page.summary(link: link), in: old)
-        try ResultFiles(directory: folder).write(Data(text.utf8), to: other.lastPathComponent)
+        let summary = page.summary(link: linked.lastPathComponent)
+        try ResultFiles(directory: other.deletingLastPathComponent().path).write(
+            Data(MarkedSection.live.replacing(with: summary, in: old).utf8), to: other.lastPathComponent)
     }
 
     /// The day of the last run.

@@ -26,7 +26,12 @@ package struct LivePage: Sendable {
     }
 
     package var markdown: String {
-        let results = measured.map(section) + [comparison, attribution]
+        let picture = figure.map { "![\(report.plot.caption)](\($0))\n\n" } ?? ""
+        let results =
+            measured.map(section) + [
+                "## \(Self.claimsTitle)\n\n\(picture)\(claims)",
+                "## \(Self.attributionTitle)\n\n\(attribution)",
+            ]
         return ([head, servers, order] + results + [machine, everyRun, limits]).joined(separator: "\n\n")
             + "\n"
     }
@@ -47,9 +52,8 @@ package struct LivePage: Sendable {
         for workload in measured {
             text += "### \(Self.heading(workload))\n\n\(measuredTable(workload))\n"
         }
-        return text
-            + [claims, attribution].map { $0.replacingOccurrences(of: "## ", with: "### ") }
-            .joined(separator: "\n\n") + "\n"
+        return text + "### \(Self.claimsTitle)\n\n\(claims)\n\n"
+            + "### \(Self.attributionTitle)\n\n\(attribution)\n"
     }
 
     // MARK: Set-up
@@ -195,34 +199,23 @@ package struct LivePage: Sendable {
         return text.trimmingCharacters(in: .newlines)
     }
 
-    private var comparison: String {
-        var text = claims
-        guard let figure else { return text }
-        let picture = "![\(report.plot.caption)](\(figure))\n\n"
-        text.replace(Self.claimsHeading, with: Self.claimsHeading + picture, maxReplacements: 1)
-        return text
-    }
-
-    private static let claimsHeading = "## Beside the paper's claims\n\n"
+    private static let claimsTitle = "Beside the paper's claims"
+    private static let attributionTitle = "What the gain comes from"
 
     private var claims: String {
-        var text =
-            Self.claimsHeading
-                + """
-                The paper measured, against PETALS, a mean response 76.8 % and a mean wait 97.5 % less (proposed), and 68.2 % and 93.8 %
-                less (JFFC only), for LLaMA-2-7B on nine slices of GPUs. A claim holds here when
-                there is no less than claimed, and in part when there is less.
+        var text = """
+            The paper measured, against PETALS, a mean response 76.8 % and a mean wait 97.5 % less (proposed), and 68.2 % and 93.8 %
+            less (JFFC only), for LLaMA-2-7B on nine slices of GPUs. A claim holds here when
+            there is no less than claimed, and in part when there is less.
 
 
-                """
+            """
         for finding in report.findings { text += "* \(finding.text)\n" }
         return text.trimmingCharacters(in: .newlines)
     }
 
     private var attribution: String {
         var text = """
-            ## What the gain comes from
-
             Seconds of mean response that each step takes off, over the repetitions in which all four systems ran, ± 95 %
             confidence, and its share of the whole. A negative share is a loss.
 

@@ -97,7 +97,7 @@ package final class Journal: Sendable {
     private static func giveWay() {
         #if canImport(Glibc)
             // Of this thread alone, on Linux.
-            _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 5)
+            _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
         #endif
     }
 

@@ -4,22 +4,6 @@ import ChainSecurity
 import ChainWire
 import Logging
 import NIOCore
-import Synchronization
-
-/// What a link's callers may look at from any thread.
-final class LinkStatus: Sendable {
-    private let health = Mutex<NodeHealth?>(nil)
-    private let draining = Mutex(false)
-    private let closeReason = Mutex<LinkError?>(nil)
-
-    var latestHealth: NodeHealth? { health.withLock { $0 } }
-    var isDraining: Bool { draining.withLock { $0 } }
-    var closed: LinkError? { closeReason.withLock { $0 } }
-
-    func note(_ health: NodeHealth) { self.health.withLock { $0 = health } }
-    func noteDraining() { draining.withLock { $0 = true } }
-    func noteClosed(_ reason: LinkError) { closeReason.withLock { $0 = reason } }
-}
 
 /// The orchestrator's end of one connection, on its event loop: which calls wait for which answers.
 final class LinkHandler: ChannelInboundHandler {
@@ -29,7 +13,7 @@ final class LinkHandler: ChannelInboundHandler {
     /// Calls of one kind that may wait at once.
     static let maximumPendingCalls = 1 << 16
     /// What a message that nobody waits for may wait for company.
-    static let patience = TimeAmount.milliseconds(1)
+    static let patience = ChainModel.Duration.milliseconds(1)
 
     let timeouts: LinkTimeouts
     let status = LinkStatus()
@@ -133,16 +117,16 @@ final class LinkHandler: ChannelInboundHandler {
     }
     func send(_ message: Message) { send(.message(message)) }
 
-    /// Sends what nobody waits for: with whatever is sent next, and by itself after `patience`. A job's close so goes out
-    /// with the opening of the one that takes its place, which saves both ends a turn.
+    /// Sends what nobody waits for with whatever is sent next, and by itself after `patience`: a job's close goes out with
+    /// the opening of the one that takes its place, which saves both ends a turn.
     private func sendLater(_ message: Message) {
         guard let context else { return }
         context.write(wrapOutboundOut(.message(message)), promise: nil)
         guard !willFlush, !willFlushLater else { return }
         willFlushLater = true
-        context.eventLoop.assumeIsolated().scheduleTask(in: Self.patience) {
-            self.willFlushLater = false
-            self.context?.flush()
+        after(Self.patience) {
+            $0.willFlushLater = false
+            $0.context?.flush()
         }
     }
 

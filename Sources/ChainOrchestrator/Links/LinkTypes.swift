@@ -1,6 +1,7 @@
 import ChainEngine
 import ChainModel
 import ChainWire
+import Synchronization
 
 /// Why a call to a block server failed.
 package enum LinkError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -105,4 +106,19 @@ package enum LinkEvent: Hashable, Sendable {
     case heard
     /// The last event.
     case closed(LinkError)
+}
+
+/// What a link's callers may look at from any thread.
+final class LinkStatus: Sendable {
+    private let health = Mutex<NodeHealth?>(nil)
+    private let draining = Mutex(false)
+    private let closeReason = Mutex<LinkError?>(nil)
+
+    var latestHealth: NodeHealth? { health.withLock { $0 } }
+    var isDraining: Bool { draining.withLock { $0 } }
+    var closed: LinkError? { closeReason.withLock { $0 } }
+
+    func note(_ health: NodeHealth) { self.health.withLock { $0 = health } }
+    func noteDraining() { draining.withLock { $0 = true } }
+    func noteClosed(_ reason: LinkError) { closeReason.withLock { $0 = reason } }
 }
