@@ -9,7 +9,8 @@ import Synchronization
 
 /// One block server: hosts the blocks that its orchestrator tells it, carries hidden states through them.
 ///
-/// Network on one event loop, the engine on one thread of its own. A server starts once and stops once.
+/// Network on one event loop, the engine on one thread of its own, unless it never blocks. A server starts once and stops
+/// once.
 public final class BlockServer: Sendable {
     public let configuration: BlockServerConfiguration
 
@@ -17,7 +18,6 @@ public final class BlockServer: Sendable {
     private let makeEngine: EngineFactory
     private let logger: Logger
     private let givenGroup: (any EventLoopGroup)?
-    private let queue = ComputeQueue()
     private let board = HealthBoard()
     private let state = Mutex(State.created)
     private let stopped = Latch()
@@ -38,6 +38,7 @@ public final class BlockServer: Sendable {
         var eventLoop: any EventLoop
         var ownGroup: MultiThreadedEventLoopGroup?
         var seat: NIOLoopBoundBox<OrchestratorSeat>
+        var queue: ComputeQueue
         var computeEnded: EventLoopFuture<Void>
     }
 
@@ -83,18 +84,20 @@ public final class BlockServer: Sendable {
         let ownGroup = givenGroup == nil ? MultiThreadedEventLoopGroup(numberOfThreads: 1) : nil
         let eventLoop = givenGroup?.next() ?? ownGroup?.next() ?? MultiThreadedEventLoopGroup.singleton.next()
         let seat = NIOLoopBoundBox.makeBoxSendingValue(OrchestratorSeat(), eventLoop: eventLoop)
+        let (queue, computeEnded) = startComputing(on: eventLoop)
         let listener: any Channel
         do {
-            listener = try await bind(on: eventLoop, seat: seat, protection: protection)
+            listener = try await bind(on: eventLoop, queue: queue, seat: seat, protection: protection)
         } catch {
             state.withLock { $0 = .failed }
+            queue.add(.stop)
+            try? await computeEnded.get()
             try? await ownGroup?.shutdownGracefully()
             throw BlockServerError.cannotListen(
                 host: configuration.host, port: configuration.port, reason: listeningProblem(error))
         }
-        let computeEnded = startComputeThread(on: eventLoop)
         let running = Running(
-            listener: listener, eventLoop: eventLoop, ownGroup: ownGroup, seat: seat,
+            listener: listener, eventLoop: eventLoop, ownGroup: ownGroup, seat: seat, queue: queue,
             computeEnded: computeEnded)
         state.withLock { $0 = .running(running) }
         let port = listener.localAddress?.port ?? configuration.port
@@ -103,7 +106,8 @@ public final class BlockServer: Sendable {
     }
 
     private func bind(
-        on eventLoop: any EventLoop, seat: NIOLoopBoundBox<OrchestratorSeat>, protection: LinkProtection
+        on eventLoop: any EventLoop, queue: ComputeQueue, seat: NIOLoopBoundBox<OrchestratorSeat>,
+        protection: LinkProtection
     ) async throws -> any Channel {
         let service = NodeService(
             configuration: configuration, queue: queue, board: board, logger: logger,
@@ -126,23 +130,20 @@ public final class BlockServer: Sendable {
             .get()
     }
 
-    /// - Returns: completes when the thread has let its engine go.
-    private func startComputeThread(on eventLoop: any EventLoop) -> EventLoopFuture<Void> {
-        let ended = eventLoop.makePromise(of: Void.self)
+    /// - Returns: the way to the engine, and what completes when that was let go.
+    private func startComputing(
+        on eventLoop: any EventLoop
+    ) -> (queue: ComputeQueue, ended: EventLoopFuture<Void>) {
         let (configuration, openLocalModel, makeEngine) = (configuration, openLocalModel, makeEngine)
-        let (queue, board, logger) = (queue, board, logger)
-        let thread = Thread {
-            let loop = ComputeLoop(
+        let (board, logger) = (board, logger)
+        let makeLoop: @Sendable () -> ComputeLoop = {
+            ComputeLoop(
                 configuration: configuration, openLocalModel: openLocalModel, makeEngine: makeEngine,
-                queue: queue,
                 board: board, logger: logger)
-            loop.run()
-            ended.succeed()
         }
-        thread.name = "chainserve-compute"
-        thread.stackSize = 8 << 20
-        thread.start()
-        return ended.futureResult
+        return configuration.neverBlocks
+            ? ComputeDriver.onEventLoop(makeLoop, eventLoop)
+            : ComputeDriver.onThread(makeLoop, endingOn: eventLoop)
     }
 
     // MARK: Stopping
@@ -170,7 +171,7 @@ public final class BlockServer: Sendable {
         try? await running.listener.close().get()
         await drain(running, deadline: deadline)
         await closeConnections(running)
-        queue.add(.stop)
+        running.queue.add(.stop)
         try? await running.computeEnded.get()
         try? await running.ownGroup?.shutdownGracefully()
         logger.info("stopped")

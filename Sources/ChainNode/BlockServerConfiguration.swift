@@ -44,6 +44,9 @@ public struct BlockServerConfiguration: Sendable {
         self.bounds = bounds
         self.security = security
     }
+
+    /// The engine only says how long it would take, and its blocks are neither read nor received.
+    var neverBlocks: Bool { engineKind == .emulated && !needsTensors }
 }
 
 /// Bounds of a block server's queues and waits.

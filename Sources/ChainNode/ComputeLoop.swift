@@ -9,12 +9,11 @@ struct WaitingStep {
     var step: EngineStep
 }
 
-/// Owns the engine. Everything here happens on the compute thread.
+/// Owns the engine. Everything here happens in one place, a thread of its own or the event loop (`ComputeDriver`).
 final class ComputeLoop {
     let configuration: BlockServerConfiguration
     let openLocalModel: LocalModelOpener
     let makeEngine: EngineFactory
-    let queue: ComputeQueue
     let board: HealthBoard
     let logger: Logger
 
@@ -34,30 +33,36 @@ final class ComputeLoop {
 
     init(
         configuration: BlockServerConfiguration, openLocalModel: @escaping LocalModelOpener,
-        makeEngine: @escaping EngineFactory, queue: ComputeQueue, board: HealthBoard, logger: Logger
+        makeEngine: @escaping EngineFactory, board: HealthBoard, logger: Logger
     ) {
         self.configuration = configuration
         self.openLocalModel = openLocalModel
         self.makeEngine = makeEngine
-        self.queue = queue
         self.board = board
         self.logger = logger
     }
 
     var hasOpenJobs: Bool { !openJobs.isEmpty }
 
-    /// Runs until it is told to stop.
-    func run() {
-        while true {
-            for command in queue.take(until: waiting.isEmpty ? due.next : 0) {
-                if case .stop = command { return finish() }
-                handle(command)
+    /// When there is something to do without a command: nanoseconds of the machine's monotonic clock, 0 for at once;
+    /// `nil` when there is not.
+    var nextTurn: Int64? { waiting.isEmpty ? due.next : 0 }
+
+    /// Carries out commands, computes a batch of what waits, and sends what is due.
+    /// - Returns: `false` when it was told to stop.
+    func turn(_ commands: [ComputeCommand]) -> Bool {
+        for command in commands {
+            if case .stop = command {
+                finish()
+                return false
             }
-            publishHealth()
-            runBatch()
-            if due.next != nil { answers += due.take(at: EmulatedState.now()) }
-            sendAnswers()
+            handle(command)
         }
+        publishHealth()
+        runBatch()
+        if due.next != nil { answers += due.take(at: EmulatedState.now()) }
+        sendAnswers()
+        return true
     }
 
     private func sendAnswers() {

@@ -1,11 +1,10 @@
 import ChainEngine
 import ChainModel
 import ChainWire
-import Dispatch
 import NIOCore
 import Synchronization
 
-/// What the compute thread is asked to do, in order.
+/// What the engine is asked to do, in order.
 enum ComputeCommand: Sendable {
     /// An orchestrator took its seat; answers go to it from now on.
     case sessionBegan(SessionReply)
@@ -19,57 +18,45 @@ enum ComputeCommand: Sendable {
     case stop
 }
 
-/// Carries answers from the compute thread to a connection.
+/// Carries the engine's answers to a connection.
 struct SessionReply: Sendable {
     let channel: any Channel
 
     func send(_ outputs: [WireOutput]) {
         guard !outputs.isEmpty else { return }
         let channel = channel
-        channel.eventLoop.execute {
+        let write: @Sendable () -> Void = {
             for output in outputs { channel.write(output, promise: nil) }
             channel.flush()
         }
+        channel.eventLoop.inEventLoop ? write() : channel.eventLoop.execute(write)
     }
 
     func send(_ message: Message) { send([.message(message)]) }
 }
 
-/// Commands on their way to the compute thread. Bounded by what a session lets through: one step a job, one
-/// load, and the range pieces that were asked for.
+/// Commands on their way to the engine. Bounded by what a session lets through: one step a job, one load, and the range
+/// pieces that were asked for.
 final class ComputeQueue: Sendable {
     private let commands = Mutex<[ComputeCommand]>([])
-    private let wake = DispatchSemaphore(value: 0)
+    private let wake: @Sendable () -> Void
+
+    /// - Parameter wake: has the commands taken; called when there are some where there were none.
+    init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
 
     func add(_ command: ComputeCommand) {
         let wasEmpty = commands.withLock { commands in
             commands.append(command)
             return commands.count == 1
         }
-        if wasEmpty { wake.signal() }
+        if wasEmpty { wake() }
     }
 
-    /// Takes all commands; when there are none, waits for some until `deadline` (nanoseconds of the machine's monotonic
-    /// clock; `nil` waits without end, 0 not at all). Only the compute thread calls this.
-    func take(until deadline: Int64?) -> [ComputeCommand] {
-        while true {
-            let taken = commands.withLock { commands in
-                let taken = commands
-                commands.removeAll(keepingCapacity: true)
-                return taken
-            }
-            if !taken.isEmpty {
-                // The signal that came with them; one too few is made good by looking before waiting.
-                _ = wake.wait(timeout: .now())
-                return taken
-            }
-            guard let deadline else {
-                wake.wait()
-                continue
-            }
-            if deadline == 0 { return [] }
-            let time = DispatchTime(uptimeNanoseconds: UInt64(max(0, deadline)))
-            if wake.wait(timeout: time) == .timedOut { return [] }
+    func takeAll() -> [ComputeCommand] {
+        commands.withLock { commands in
+            let taken = commands
+            commands.removeAll(keepingCapacity: true)
+            return taken
         }
     }
 }

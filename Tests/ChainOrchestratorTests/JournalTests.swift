@@ -30,6 +30,36 @@ private func accepted(_ job: UInt64, _ id: String) -> JournalEntry {
 
 @Suite("Journal")
 struct JournalTests {
+    /// Whether the request ended in the commit in which it began or in a later one, and whatever comes twice.
+    @Test("A request is the same row however its records are cut into commits", arguments: [1, 2, 3, 10])
+    func commits(size: Int) async throws {
+        try await withJournal { configuration in
+            let store = try JournalStore(configuration)
+            let result = GenerationResult(
+                reason: .stop, promptTokens: 3, completionTokens: 2, chain: "a", attempts: 2)
+            let finished = JournalOutcome(kind: .finished, result: result, tokens: [7, -1])
+            let entries: [JournalEntry] = [
+                accepted(1, "one"), .ended(job: JobID(1), finished), .interrupted(JournalKey(run: 9, job: 1)),
+                .ended(job: JobID(1), JournalOutcome(kind: .cancelled)),
+                accepted(2, "two"), accepted(1, "again"),
+                .ended(job: JobID(2), JournalOutcome(kind: .failed, reason: "lost")),
+                accepted(3, "three"), .interrupted(JournalKey(run: 4, job: 3)),
+                .ended(job: JobID(3), finished),
+            ]
+            let records = entries.map { JournalRecord($0, run: 4, keepsTexts: true, at: 100) }
+            for start in stride(from: 0, to: records.count, by: size) {
+                let commit = Array(records[start..<min(start + size, records.count)])
+                _ = try store.write(commit, run: 4, firstStep: 0, at: 100)
+            }
+            let requests = try store.requests(where: "1", limit: nil)
+            #expect(requests.map(\.requestID) == ["three", "two", "one"])
+            #expect(requests.map(\.status) == [.interrupted, .failed, .finished])
+            #expect(requests.map(\.endedAt) == [100, 100, 100])
+            #expect(requests[1].reason == "lost")
+            #expect(requests[2].result == result && requests[2].tokens == [7, -1])
+        }
+    }
+
     @Test("What was written is found again; only its owner may read it")
     func roundTrip() async throws {
         try await withJournal { configuration in

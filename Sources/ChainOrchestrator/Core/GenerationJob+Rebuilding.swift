@@ -58,7 +58,7 @@ extension GenerationJob {
 
     /// Computes whatever is known so far and not in the caches, with the step boundaries that it had when it was first
     /// computed. `last` is then the hidden state after the last token.
-    func rebuild(_ attempt: Attempt) async throws {
+    nonisolated(nonsending) func rebuild(_ attempt: Attempt) async throws {
         do {
             try await computeMissing(attempt)
         } catch is StatesMissing {
@@ -71,7 +71,7 @@ extension GenerationJob {
         }
     }
 
-    private func computeMissing(_ attempt: Attempt) async throws {
+    private nonisolated(nonsending) func computeMissing(_ attempt: Attempt) async throws {
         moment = []
         var position = 0
         for (tokens, rows) in [(prompt, EngineMemory.stepTokens), (generated, frontend.replayRows)] {
@@ -85,7 +85,7 @@ extension GenerationJob {
 
     /// Carries tokens through those hops that have not computed them.
     /// - Parameter start: position of the first token.
-    func carry(_ tokens: [Int32], from start: Int, _ attempt: Attempt) async throws {
+    nonisolated(nonsending) func carry(_ tokens: [Int32], from start: Int, _ attempt: Attempt) async throws {
         let end = start + tokens.count
         // What left the hop before, to the last row; empty if that has nothing to compute.
         var leaving: [Float] = []
@@ -108,7 +108,7 @@ extension GenerationJob {
     }
 
     /// Hidden states of rows at the entrance of a hop: from the hop before, else from the tokens or as they were kept.
-    private func entering(
+    private nonisolated(nonsending) func entering(
         _ index: Int, _ hop: AttemptHop, _ rows: Range<Int>, _ tokens: [Int32], _ leaving: [Float]
     ) async throws -> [Float] {
         let count = rows.count * frontend.width
@@ -127,7 +127,7 @@ extension GenerationJob {
         return entering
     }
 
-    private func step(
+    private nonisolated(nonsending) func step(
         _ index: Int, _ hop: AttemptHop, _ rows: Range<Int>, _ entering: [Float]
     ) async throws -> [Float] {
         caches[index].isInDoubt = true

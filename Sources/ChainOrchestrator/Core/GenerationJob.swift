@@ -55,7 +55,7 @@ final class GenerationJob: @unchecked Sendable {
     /// freed; after a loss the conductor does that, which knows what comes next.
     ///
     /// - Precondition: the attempt before has returned.
-    func run(_ attempt: Attempt) async -> AttemptOutcome {
+    nonisolated(nonsending) func run(_ attempt: Attempt) async -> AttemptOutcome {
         let outcome = await outcome(of: attempt)
         switch outcome {
         case .finished, .failed:
@@ -67,7 +67,7 @@ final class GenerationJob: @unchecked Sendable {
         return outcome
     }
 
-    private func outcome(of attempt: Attempt) async -> AttemptOutcome {
+    private nonisolated(nonsending) func outcome(of attempt: Attempt) async -> AttemptOutcome {
         if let finished { return .finished(finished, generated) }
         do {
             try attempt.checkWanted()
@@ -85,7 +85,7 @@ final class GenerationJob: @unchecked Sendable {
         }
     }
 
-    private func generate(_ attempt: Attempt) async throws -> GenerationResult {
+    private nonisolated(nonsending) func generate(_ attempt: Attempt) async throws -> GenerationResult {
         try await rebuild(attempt)
         while true {
             try attempt.checkWanted()

@@ -133,7 +133,7 @@ package final class Orchestrator: GenerationService {
         return try await submit(request, resumes: nil)
     }
 
-    func submit(
+    nonisolated(nonsending) func submit(
         _ request: GenerationRequest, resumes: JournalKey?
     ) async throws(GenerationRefusal) -> GenerationStream {
         guard request.model == modelCard.id else { throw .unknownModel(request.model) }
@@ -160,7 +160,7 @@ package final class Orchestrator: GenerationService {
     }
 
     /// Makes the job and has it accepted. Returns once that is kept.
-    private func start(
+    private nonisolated(nonsending) func start(
         _ request: GenerationRequest, prompt: [Int32], limit: Int, room: Int, seed: UInt64,
         holder: TicketHolder, resumes: JournalKey?
     ) async throws(GenerationRefusal) -> GenerationStream {

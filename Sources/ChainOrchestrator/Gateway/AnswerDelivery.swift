@@ -29,7 +29,7 @@ struct AnswerDelivery: Sendable {
 
     /// Waits for the whole answer.
     /// - Throws: `GenerationFailure`; `.cancelled` when the client went away.
-    func whole() async throws -> Whole {
+    nonisolated(nonsending) func whole() async throws -> Whole {
         var progress = AnswerProgress(promptTokens: stream.promptTokens, stop: stop, elapsed: elapsed)
         var text = ""
         var tokens: [GeneratedToken] = []
@@ -77,7 +77,7 @@ struct AnswerDelivery: Sendable {
 
     /// Hands the job's events to `handle` until it has a result. However this ends, the job is given up
     /// unless it has ended by itself.
-    private func follow<Result>(
+    private nonisolated(nonsending) func follow<Result>(
         pingInterval: Swift.Duration?, _ handle: (GenerationEvent) async throws -> Result?
     ) async throws -> Result {
         let client = ClientPresence()

@@ -32,7 +32,7 @@ struct AnswerWriter: Sendable {
     private let showsLogprobs: Bool
     private let created: Int
     private let model: String
-    /// Everything of a chunk up to its choices: the same in all of them.
+    /// Everything of a chunk up to its choices: the same in all of them. Empty for a whole answer.
     private let chunkStart: String
 
     init(
@@ -45,6 +45,10 @@ struct AnswerWriter: Sendable {
         model = request.model
         showsLogprobs = request.sampling.logprobs != nil
         id = (shape == .chat ? "chatcmpl-" : "cmpl-") + request.requestID
+        guard options.isStreamed else {
+            chunkStart = ""
+            return
+        }
         var writer = JSONWriter()
         writer.object { [id, model] in
             $0.field("id", id)

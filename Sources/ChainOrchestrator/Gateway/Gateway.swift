@@ -136,9 +136,8 @@ package struct Gateway: Sendable {
 
     /// What the HTTP server says of itself is of interest only when something is wrong.
     private var quietLogger: Logger {
-        var logger = logger
-        logger.logLevel = max(logger.logLevel, .critical)
-        return logger
+        let base = logger
+        return Logger(label: "http") { _ in QuietLogHandler(base: base) }
     }
 
     private func listeningError(_ error: IOError) -> GatewayError {

@@ -5,7 +5,7 @@ import NIOCore
 
 /// The routes that generate text, and those that turn text into tokens and back.
 extension GatewayResponder {
-    func generate(
+    nonisolated(nonsending) func generate(
         _ shape: AnswerShape, _ request: Request, _ requestID: String, _ channel: any Channel,
         _ client: String?
     ) async throws -> Response {
@@ -40,7 +40,8 @@ extension GatewayResponder {
         }
     }
 
-    private func submit(_ request: GenerationRequest) async throws -> GenerationStream {
+    private nonisolated(nonsending) func submit(_ request: GenerationRequest) async throws -> GenerationStream
+    {
         do {
             return try await service.submit(request)
         } catch .promptTooLong(let tokens, let limit) {
@@ -50,7 +51,7 @@ extension GatewayResponder {
         }
     }
 
-    private func whole(_ delivery: AnswerDelivery) async throws -> Response {
+    private nonisolated(nonsending) func whole(_ delivery: AnswerDelivery) async throws -> Response {
         let answer = try await delivery.whole()
         var response = Self.response(json: answer.body)
         response.headers[.chain] = Self.headerText(answer.ending.chain)

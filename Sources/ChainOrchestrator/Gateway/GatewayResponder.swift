@@ -83,7 +83,7 @@ struct GatewayResponder: HTTPResponder {
 
     // MARK: Routing
 
-    private func respond(
+    private nonisolated(nonsending) func respond(
         to request: Request, requestID: String, channel: any Channel
     ) async throws -> Response {
         let (route, method) = try route(of: request)
@@ -193,7 +193,7 @@ struct GatewayResponder: HTTPResponder {
     }
 
     /// The body as JSON. Whatever its content type says: `curl -d` says form data.
-    func body(of request: Request) async throws -> JSONValue {
+    nonisolated(nonsending) func body(of request: Request) async throws -> JSONValue {
         let limit = configuration.bodyLimit
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
             throw APIError.bodyTooLarge(limit: limit)

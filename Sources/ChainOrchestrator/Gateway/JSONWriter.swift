@@ -7,8 +7,8 @@ struct JSONWriter {
 
     init(reserving capacity: Int = 256) { bytes.reserveCapacity(capacity) }
 
-    static func object(_ body: (inout JSONWriter) -> Void) -> [UInt8] {
-        var writer = JSONWriter()
+    static func object(reserving capacity: Int = 256, _ body: (inout JSONWriter) -> Void) -> [UInt8] {
+        var writer = JSONWriter(reserving: capacity)
         writer.object(body)
         return writer.bytes
     }

@@ -75,9 +75,18 @@ extension JournalRecord {
     /// No payload is longer: what a prompt may have, several times over.
     static let longestPayload = 256 << 20
 
+    /// Bytes of the texts that are kept.
+    private var textSize: Int {
+        switch self {
+        case .step, .interrupted: 0
+        case .accepted(let record): record.request?.count ?? 0
+        case .ended(let record): (record.result?.count ?? 0) + (record.tokens?.count ?? 0)
+        }
+    }
+
     /// `nil` for a step, which the log does not keep.
     var frame: [UInt8]? {
-        var payload = FieldWriter()
+        var payload = FieldWriter(reserving: 256 + textSize)
         switch self {
         case .step: return nil
         case .accepted(let record):
@@ -105,7 +114,7 @@ extension JournalRecord {
             payload.key(key)
             payload.number(time.bitPattern)
         }
-        return payload.framed
+        return payload.framed()
     }
 
     /// The whole records at the beginning of `log`; what a killed process left half-written ends them.
@@ -132,7 +141,14 @@ extension JournalRecord {
 }
 
 private struct FieldWriter {
-    private var bytes: [UInt8] = Array(repeating: 0, count: JournalRecord.frameSize)
+    private var bytes: [UInt8]
+
+    /// - Parameter size: about how much is to be written.
+    init(reserving size: Int) {
+        bytes = []
+        bytes.reserveCapacity(size)
+        bytes.append(contentsOf: repeatElement(0, count: JournalRecord.frameSize))
+    }
 
     mutating func byte(_ value: UInt8) { bytes.append(value) }
     mutating func number(_ value: UInt64) {
@@ -158,7 +174,7 @@ private struct FieldWriter {
     }
 
     /// Length and checksum before the payload.
-    var framed: [UInt8] {
+    consuming func framed() -> [UInt8] {
         var bytes = bytes
         let length = UInt32(bytes.count - JournalRecord.frameSize)
         let checksum = Deflate.checksum(bytes[JournalRecord.frameSize...])

@@ -117,12 +117,16 @@ struct JournalStore {
     /// - Returns: steps written.
     func write(_ records: [JournalRecord], run: Int64, firstStep: Int, at time: Double) throws -> Int {
         var steps: [JournalStep] = []
+        var ends = Self.ends(in: records)
         try database.write { database in
             for record in records {
                 switch record {
                 case .step(let step): steps.append(step)
-                case .accepted(let accepted): try accept(accepted, in: database)
-                case .ended(let ended): try end(ended, in: database)
+                case .accepted(let accepted):
+                    let ended = ends[accepted.key]
+                    if try !accept(accepted, ended: ended, in: database) { ends[accepted.key] = nil }
+                case .ended(let ended):
+                    if ends[ended.key] == nil { try end(ended, in: database) }
                 case .interrupted(let key, let time):
                     try setStatus("interrupted", of: key, at: time, in: database)
                 }
@@ -136,20 +140,48 @@ struct JournalStore {
         return steps.count
     }
 
-    private func accept(_ record: AcceptedRecord, in database: Database) throws {
+    /// The ends of requests that begin among `records`, too: each is one row that is written once.
+    private static func ends(in records: [JournalRecord]) -> [JournalKey: EndedRecord] {
+        var begun: Set<JournalKey> = []
+        var ends: [JournalKey: EndedRecord] = [:]
+        for record in records {
+            switch record {
+            case .step: break
+            case .accepted(let accepted):
+                begun.insert(accepted.key)
+                if let earlier = accepted.resumes { begun.remove(earlier) }
+            case .ended(let ended):
+                // The first word counts.
+                if begun.remove(ended.key) != nil { ends[ended.key] = ended }
+            case .interrupted(let key, _): begun.remove(key)
+            }
+        }
+        return ends
+    }
+
+    /// - Parameter ended: how it has ended already.
+    /// - Returns: `false` when it was there before, which is left as it is.
+    private func accept(
+        _ record: AcceptedRecord, ended: EndedRecord?, in database: Database
+    ) throws -> Bool {
         try database.cachedStatement(
             sql: """
-                INSERT OR IGNORE INTO request (run, job, requestID, status, acceptedAt, request, seed, promptTokens)
-                VALUES (?, ?, ?, 'accepted', ?, ?, ?, ?)
+                INSERT OR IGNORE INTO request (run, job, requestID, status, acceptedAt, request, seed, promptTokens,
+                    endedAt, completionTokens, chain, attempts, reason, result, tokens)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """
         ).execute(
             arguments: [
-                record.key.run, Int64(record.key.job), record.requestID, record.time, record.request,
-                Int64(bitPattern: record.seed), record.promptTokens,
+                record.key.run, Int64(record.key.job), record.requestID, ended?.kind.rawValue ?? "accepted",
+                record.time, record.request, Int64(bitPattern: record.seed), record.promptTokens,
+                ended?.time, ended?.completionTokens, ended?.chain, ended?.attempts, ended?.reason,
+                ended?.result, ended?.tokens,
             ])
+        let isNew = database.changesCount > 0
         if let earlier = record.resumes {
             try setStatus("resumed", of: earlier, at: record.time, in: database)
         }
+        return isNew
     }
 
     private func setStatus(

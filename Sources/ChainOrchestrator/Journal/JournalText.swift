@@ -6,7 +6,7 @@ import Foundation
 /// written straight into bytes. `JSONEncoder` takes ten times as long, and `Codable` alone half of that.
 enum JournalText {
     static func of(_ request: GenerationRequest) -> [UInt8] {
-        JSONWriter.object { writer in
+        JSONWriter.object(reserving: 640) { writer in
             writer.field("requestID", request.requestID)
             writer.field("model", request.model)
             writer.objectField("input") { write(request.input, into: &$0) }

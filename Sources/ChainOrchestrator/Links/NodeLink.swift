@@ -197,7 +197,7 @@ package final class NodeLink: Sendable {
     /// - Parameter hidden: row-major `[tokenCount][width]`.
     /// - Returns: the same shape, or `[1][width]`, the last token's, from a server that hosts the model's last block;
     ///   every value finite.
-    package func step(
+    package nonisolated(nonsending) func step(
         job: EngineJobID, position: Int, tokenCount: Int, hidden: [Float]
     ) async throws -> [Float] {
         guard tokenCount > 0 else { throw LinkError.refused(.wrongShape, "a step needs a token") }
@@ -249,7 +249,7 @@ package final class NodeLink: Sendable {
 
     /// Starts a call on the event loop and waits for it. A cancellation that overtakes the start is seen
     /// there.
-    private func call<Value: Sendable>(
+    private nonisolated(nonsending) func call<Value: Sendable>(
         _ start: @escaping @Sendable (LinkHandler, CheckedContinuation<Value, any Error>) -> Void,
         cancel: @escaping @Sendable (LinkHandler) -> Void
     ) async throws -> Value {

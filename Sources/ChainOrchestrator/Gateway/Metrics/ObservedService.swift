@@ -41,12 +41,14 @@ struct ObservedService: GenerationService {
             throw error
         }
         let span = startSpan("\(operation) \(request.model)", ofKind: .server)
-        span.attributes["gen_ai.operation.name"] = operation
-        span.attributes["gen_ai.provider.name"] = "chainserve"
-        span.attributes["gen_ai.request.model"] = request.model
+        if span.isRecording {
+            span.attributes["gen_ai.operation.name"] = operation
+            span.attributes["gen_ai.provider.name"] = "chainserve"
+            span.attributes["gen_ai.request.model"] = request.model
+        }
         let observation = RequestObservation(
             metrics: metrics, recent: recent, operation: operation, promptTokens: stream.promptTokens,
-            at: arrival, span: span)
+            at: arrival, span: span.isRecording ? span : nil)
         return stream.observed(by: observation)
     }
 }

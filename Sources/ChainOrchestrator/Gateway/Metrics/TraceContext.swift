@@ -5,7 +5,7 @@ import Tracing
 extension GatewayResponder {
     /// Runs `body` within the trace that the client began, when an instrument of swift-distributed-tracing reads its
     /// headers.
-    static func withTraceContext<Result>(
+    static nonisolated(nonsending) func withTraceContext<Result>(
         of request: Request, _ body: () async throws -> Result
     ) async throws -> Result {
         var context = ServiceContext.current ?? .topLevel
