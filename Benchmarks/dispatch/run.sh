@@ -5,7 +5,7 @@ set -euo pipefail
 here=Benchmarks/dispatch
 command -v g++ >/dev/null || { echo "dispatch: g++ is not installed" >&2; exit 75; }
 echo "dispatch: building" >&2
-swift build -c release --product benchmark-dispatch >&2
+swift build ${RELEASE_FLAGS:--c release} --product benchmark-dispatch >&2
 mkdir -p .build
 g++ -O3 -o .build/dispatch-reference $here/reference.cpp
 program=.build/release/benchmark-dispatch

@@ -5,7 +5,7 @@
 program=${BENCHMARK_ENGINE:-}
 if [ -z "$program" ]; then
     echo "engine: building" >&2
-    swift build -c release --product benchmark-engine >&2
+    swift build ${RELEASE_FLAGS:--c release} --product benchmark-engine >&2
     program=.build/release/benchmark-engine
 fi
 

@@ -10,8 +10,8 @@ command -v g++ >/dev/null || { echo "planner: g++ is missing, it compiles the re
 command -v valgrind >/dev/null || { echo "planner: valgrind is missing, it counts instructions" >&2; exit 75; }
 work=.build/benchmark-planner
 mkdir -p "$work"
-swift build -c release --product benchmark-planner >&2
-ours=$(swift build -c release --show-bin-path)/benchmark-planner
+swift build ${RELEASE_FLAGS:--c release} --product benchmark-planner >&2
+ours=$(swift build ${RELEASE_FLAGS:--c release} --show-bin-path)/benchmark-planner
 g++ -O3 -std=c++17 -o "$work/reference" Benchmarks/planner/reference.cpp
 theirs=$work/reference
 # Without debugging information, some of which valgrind cannot read.

@@ -6,7 +6,7 @@ venv="${XDG_CACHE_HOME:-$HOME/.cache}/chainserve/bench-venv"
 command -v g++ >/dev/null || { echo "simulator: g++ is not installed" >&2; exit 75; }
 
 echo "simulator: building" >&2
-swift build -c release --product benchmark-simulator >&2
+swift build ${RELEASE_FLAGS:--c release} --product benchmark-simulator >&2
 g++ -O3 -o .build/simulator-reference $here/reference.cpp
 program=.build/release/benchmark-simulator
 
