@@ -171,6 +171,16 @@ let package = Package(
             name: "benchmark-dispatch", dependencies: ["ChainDispatch"],
             path: "Benchmarks/dispatch", exclude: ["run.sh", "reference.cpp"]),
         .executableTarget(
+            name: "benchmark-relay",
+            dependencies: [
+                "ChainEngine", "ChainModel", "ChainNode", "ChainOrchestrator", "ChainWire",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            path: "Benchmarks/gateway/Relay", linkerSettings: nativeRunPath),
+        .executableTarget(
             name: "benchmark-planner", dependencies: ["ChainFormats", "ChainPlanning"],
             path: "Benchmarks/planner", exclude: ["run.sh", "reference.cpp"]),
         .executableTarget(

@@ -1,10 +1,11 @@
 """Measures chainserve's gateway, nginx and LiteLLM in front of equally trivial backends, in one run.
 
-usage: compare.py CHAINSERVE LITELLM LOAD [SECONDS]
+usage: compare.py CHAINSERVE LITELLM LOAD RELAY [SECONDS]
 
 Prints a Markdown section. nginx and LiteLLM stand before an nginx that answers from memory; chainserve's gateway before
 one emulated block-server process that computes nothing, so that its figure holds dispatch, the hop and the generation of
-a token as well. LOAD is load.c, compiled: the same open-loop generator measures all of them, and their backend.
+a token as well. LOAD is load.c, compiled: the same open-loop generator measures all of them, and their backend. RELAY is
+benchmark-relay: what any gateway of SwiftNIO before such a block server costs.
 """
 
 import json
@@ -41,6 +42,7 @@ LABELS = {
     "none": "chainserve `--no-journal`",
     "nginx": "nginx `least_conn`",
     "litellm": "LiteLLM proxy",
+    "relay": "a relay that does nothing else (`Relay/`)",
 }
 ANSWER = json.dumps(
     {
@@ -157,8 +159,8 @@ def median(values: list) -> float:
 
 
 def main() -> None:
-    chainserve, litellm, load = sys.argv[1:4]
-    seconds = int(sys.argv[4]) if len(sys.argv) > 4 else 3
+    chainserve, litellm, load, relay = sys.argv[1:5]
+    seconds = int(sys.argv[5]) if len(sys.argv) > 5 else 3
     started: list = []
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -184,6 +186,8 @@ def main() -> None:
                     env=environment,
                 )
             )
+            started.append(subprocess.Popen([relay], stdout=subprocess.PIPE))
+            ports["relay"] = int(started[-1].stdout.readline())
             pool = os.path.join(os.path.dirname(__file__), "pool.yaml")
             for name, options in OURS.items():
                 command = [chainserve, "up", pool, "--port", str(ports[name]), "--no-prompt", "--time-scale", "1e-9"]
@@ -240,7 +244,7 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
             rate = asked(rates[name])
             whole = ours_at(rate, number) if name == "chainserve" else latency(load, ports[name], rate, seconds, number + 1)
             # Nothing is taken off ours: its backend is its own block server.
-            direct = None if name in OURS else latency(load, ports["backend"], rate, seconds, number + 1)
+            direct = None if name in [*OURS, "relay"] else latency(load, ports["backend"], rate, seconds, number + 1)
             rounds[name].append((whole, direct))
             say(f"{name} at {rate:.0f}/s: {whole} direct: {direct}")
     report(rates, rounds, seconds)
@@ -275,10 +279,10 @@ def report(rates: dict, rounds: dict, seconds: int) -> None:
     print(
         f"Chat requests of one token, not streamed, {CONNECTIONS} connections kept open (wrk): medians of {PEAK_ROUNDS} rounds of"
         f" {seconds} s, interleaved.\nnginx and LiteLLM stand before an nginx that answers from memory; ours before one emulated"
-        " block-server process, whose time is counted in.\nAdded latency: Poisson arrivals at half of each one's own peak rate"
+        " block-server process, whose time is counted in, and so the relay: HTTP in, one step of a block server, HTTP out, nothing\nelse.\nAdded latency: Poisson arrivals at half of each one's own peak rate"
         f" ({FASTEST}/s at most: the generator shares the machine),"
         f" from when a request was due (`load.c`), {LATENCY_ROUNDS} interleaved rounds\n({PEAK_ROUNDS} of LiteLLM): each round's quantile,"
-        " less that of the backend asked directly at that rate in that round (for ours nothing is taken off);\nthe median"
+        " less that of the backend asked directly at that rate in that round (for ours and the relay nothing is taken off);\nthe median"
         " of the rounds, and the least and greatest of p99.\n"
     )
     print("| | peak requests/s | against LiteLLM | at requests/s | added p50 | added p99 | rounds' p99 |")
@@ -289,11 +293,12 @@ def report(rates: dict, rounds: dict, seconds: int) -> None:
             f"| {LABELS[name]} | {rates[name]:.0f} | {rates[name] / rates['litellm']:.1f}× | {asked(rates[name]):.0f}"
             f" | {median(values(name, 'p50')):.2f} ms | {median(p99):.2f} ms | {min(p99):.2f} … {max(p99):.2f} |"
         )
-    difference = median(values("chainserve", "p99")) - median(values("nginx", "p99"))
+    theirs = median(values("nginx", "p99"))
+    difference, floor = (median(values(name, "p99")) - theirs for name in ["chainserve", "relay"])
     late = max(run["late_p99"] for pairs in rounds.values() for pair in pairs for run in pair if run)
     print(
         f"\nOurs against nginx: {rates['chainserve'] / rates['nginx']:.2f}× its rate, p99 {difference:+.2f} ms"
-        f" (goal: below +1 ms; 20× LiteLLM's rate).\nThe generator itself sent at p99 {late:.3f} ms late at most."
+        f" (goal: below +1 ms; 20× LiteLLM's rate). The relay: p99 {floor:+.2f} ms.\nThe generator itself sent at p99 {late:.3f} ms late at most."
     )
 
 

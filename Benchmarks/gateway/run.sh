@@ -11,6 +11,7 @@ if [ ! -x "$environment/bin/litellm" ]; then
     { python3 -m venv "$environment" && "$environment/bin/pip" install -q 'litellm[proxy]'; } >&2 || {
         echo "gateway: litellm cannot be installed" >&2; exit 75; }
 fi
-swift build ${RELEASE_FLAGS:--c release} --product chainserve >&2
+for product in chainserve benchmark-relay; do swift build ${RELEASE_FLAGS:--c release} --product $product >&2; done
 gcc -O2 -o .build/gateway-load Benchmarks/gateway/load.c -lm
-exec python3 Benchmarks/gateway/compare.py .build/release/chainserve "$environment/bin/litellm" .build/gateway-load "$@"
+exec python3 Benchmarks/gateway/compare.py .build/release/chainserve "$environment/bin/litellm" .build/gateway-load \
+    .build/release/benchmark-relay "$@"
