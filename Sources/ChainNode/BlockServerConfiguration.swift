@@ -80,14 +80,14 @@ public struct BlockServerBounds: Sendable {
     public init() {}
 }
 
-/// Makes the engine that runs a loaded range; called on the compute thread, which then owns the engine.
+/// Makes the engine that runs a loaded range; called where the engine then lives (`ComputeDriver`).
 public typealias EngineFactory =
     @Sendable (
         _ manifest: BlockManifest, _ tensors: any TensorSource, _ limits: EngineLimits,
         _ options: EngineOptions
     ) throws(EngineError) -> any BlockEngine
 
-/// Opens a model's file; called on the compute thread.
+/// Opens a model's file; called where the engine lives.
 public typealias LocalModelOpener = @Sendable (_ path: String) throws(EngineError) -> any LocalModel
 
 /// Why a block server did not start.

@@ -61,8 +61,8 @@ final class ComputeQueue: Sendable {
     }
 }
 
-/// The server's health as of the last change, readable at any moment without asking the compute thread. The
-/// compute thread writes everything but the queue's depth, which the session knows.
+/// The server's health as of the last change, readable at any moment without asking the engine's loop,
+/// which writes everything but the queue's depth: that the session knows.
 final class HealthBoard: Sendable {
     private let health = Mutex(NodeHealth())
     private let draining = Mutex(false)

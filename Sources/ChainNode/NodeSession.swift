@@ -16,7 +16,7 @@ struct NodeService: Sendable {
 }
 
 /// The server's end of one connection, on its event loop: who may say what, bounds, and the pieces of steps.
-/// What needs the engine goes to the compute thread, whose answers pass through `write`.
+/// What needs the engine goes to its loop (`ComputeQueue`), whose answers pass through `write`.
 final class NodeSession: ChannelDuplexHandler {
     typealias InboundIn = Message
     typealias OutboundIn = WireOutput

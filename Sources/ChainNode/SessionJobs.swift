@@ -1,8 +1,7 @@
 import ChainWire
 
 /// The jobs of one session as its event loop knows them: which are open, which steps are being put together
-/// or waiting. A value without I/O. Runs ahead of the engine's own books by what is still on its way to the
-/// compute thread.
+/// or waiting. A value without I/O. Runs ahead of the engine's own books by what is still on its way there.
 struct SessionJobs {
     private struct Job {
         var assembly: StepAssembly?
@@ -19,7 +18,7 @@ struct SessionJobs {
     }
 
     private var jobs: [UInt64: Job] = [:]
-    /// Jobs that were closed, and how often, without the compute thread's answer yet: what it says about
+    /// Jobs that were closed, and how often, without the engine's answer yet: what is said about
     /// such a job meanwhile is about the time before.
     private var closing: [UInt64: Int] = [:]
     private var width = 0
@@ -117,7 +116,7 @@ struct SessionJobs {
         return .complete(assembly)
     }
 
-    /// Takes notice of what the compute thread answers.
+    /// Takes notice of what the engine answers.
     mutating func note(_ output: WireOutput) {
         switch output {
         case .transfer(let transfer): stepEnded(transfer.step, of: transfer.job)
