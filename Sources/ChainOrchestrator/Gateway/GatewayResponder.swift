@@ -120,6 +120,9 @@ struct GatewayResponder: HTTPResponder {
 
     private func route(of request: Request) throws -> (Route, HTTPRequest.Method) {
         let path = request.uri.path
+        // Nearly all of them.
+        if path == "/v1/chat/completions" { return (.chat, .post) }
+        if path == "/v1/completions" { return (.completion, .post) }
         if let route = SightResponder.route(path) { return (.sight(route), .get) }
         let segments = path.split(separator: "/").map { Self.percentDecoded($0) }
         switch segments.first {

@@ -5,10 +5,7 @@ import Logging
 struct QuietLogHandler: LogHandler {
     let base: Logger
     var metadata = Logger.Metadata()
-    var logLevel: Logger.Level {
-        get { max(base.logLevel, .critical) }
-        set { _ = newValue }
-    }
+    var logLevel = Logger.Level.critical
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }

@@ -75,10 +75,12 @@ struct RequestFields {
         _ name: String, in range: ClosedRange<Double>, excludingLower: Bool = false
     ) throws(GenerationRefusal) -> Double? {
         guard let value = take(name) else { return nil }
-        let bounds =
+        // Only errors say them.
+        var bounds: String {
             excludingLower
-            ? "above \(range.lowerBound) and at most \(range.upperBound)"
-            : "from \(range.lowerBound) to \(range.upperBound)"
+                ? "above \(range.lowerBound) and at most \(range.upperBound)"
+                : "from \(range.lowerBound) to \(range.upperBound)"
+        }
         let number: Double
         switch value {
         case .integer(let whole): number = Double(whole)
@@ -98,6 +100,8 @@ struct RequestFields {
 
     /// Accepts fields that are known but not supported, as long as they say what is done anyway.
     mutating func acceptOnlyNeutral(_ fields: [UnsupportedField]) throws(GenerationRefusal) {
+        // As a rule nothing is left, and the fields are many.
+        guard !values.isEmpty else { return }
         for field in fields {
             guard let value = take(field.name), !field.isNeutral(value) else { continue }
             throw problem(field.name, "is not supported: \(field.advice)", code: "unsupported_parameter")
