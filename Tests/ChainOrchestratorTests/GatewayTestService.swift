@@ -6,7 +6,22 @@ import Synchronization
 
 /// A generation service that does what a test tells it to.
 final class ScriptedService: GenerationService {
-    typealias Feed = AsyncStream<GenerationEvent>.Continuation
+    /// Where a job's events go. With the last one the job is over: who lets go of the stream then gives up nothing.
+    struct Feed: Sendable {
+        let events: AsyncStream<GenerationEvent>.Continuation
+        let onLast: @Sendable () -> Void
+
+        func yield(_ event: GenerationEvent) {
+            switch event {
+            case .finished, .failed: onLast()
+            case .queued, .started, .token: break
+            }
+            events.yield(event)
+        }
+
+        func finish() { events.finish() }
+    }
+
     /// Feeds the events of one request; the stream is finished for it when it returns.
     typealias Script = @Sendable (GenerationRequest, Feed) async -> Void
 
@@ -96,8 +111,11 @@ final class ScriptedService: GenerationService {
     func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
         if let refusal = state.withLock({ $0.nextRefusal() }) { throw refusal }
         let id = request.requestID
-        let (stream, feed) = GenerationStream.makeStream(promptTokens: promptTokens) { [weak self] in
+        let (stream, events) = GenerationStream.makeStream(promptTokens: promptTokens) { [weak self] in
             _ = self?.end(id)
+        }
+        let feed = Feed(events: events) { [weak self] in
+            self?.state.withLock { _ = $0.open.removeValue(forKey: id) }
         }
         state.withLock {
             $0.submitted.append(request)
