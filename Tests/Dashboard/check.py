@@ -164,7 +164,8 @@ def live(browser, service, binary, folder):
     page = open_page(browser, service, SIZES["desk"], "light", messages, requests)
     structure(page)
     keyboard(page)
-    threads = load(service, 6)
+    # Long enough to be seen: the page looks once a second.
+    threads = load(service, 18)
     wait(page, "Number(document.getElementById('running').textContent) > 0", 10)
     wait(page, "Number(document.getElementById('queue').textContent) > 0", 10)
     expect(True, "running and waiting requests are shown")
