@@ -173,8 +173,7 @@ let package = Package(
         .executableTarget(
             name: "benchmark-relay",
             dependencies: [
-                "ChainEngine", "ChainModel", "ChainNode", "ChainOrchestrator", "ChainWire",
-                .product(name: "Logging", package: "swift-log"),
+                "ChainEngine", "ChainModel", "ChainOrchestrator", "ChainWire",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

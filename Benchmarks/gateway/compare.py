@@ -32,6 +32,11 @@ UNLOADED = 100
 BODY = json.dumps(
     {"model": "trivial", "messages": [{"role": "user", "content": "the"}], "max_tokens": 1, "temperature": 0}
 )
+# A device that takes no time: the relay's block server.
+INSTANT = {
+    "stepSeconds": 0, "promptSecondsPerBlock": 0, "prefillSecondsPerTokenBlock": 0, "decodeSecondsPerBlock": 0,
+    "sharing": "parallel", "timeScale": 1, "carriesClock": False,
+}
 # Our gateway's HTTP, routing and JSON alone: no job, no journal, no block server.
 TOKENIZE = json.dumps({"prompt": "the"})
 # Our gateway in its three settings: what it does unless told otherwise, what waits for the disk, and what keeps nothing.
@@ -186,7 +191,10 @@ def main() -> None:
                     env=environment,
                 )
             )
-            started.append(subprocess.Popen([relay], stdout=subprocess.PIPE))
+            node = [chainserve, "node", "--memory", "1 GB", "--log-level", "error", "--emulate", json.dumps(INSTANT)]
+            started.append(subprocess.Popen(node, stdout=subprocess.PIPE))
+            address = started[-1].stdout.readline().decode().strip()
+            started.append(subprocess.Popen([relay, address.rsplit(":", 1)[1]], stdout=subprocess.PIPE))
             ports["relay"] = int(started[-1].stdout.readline())
             pool = os.path.join(os.path.dirname(__file__), "pool.yaml")
             for name, options in OURS.items():

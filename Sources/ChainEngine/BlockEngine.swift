@@ -62,7 +62,8 @@ public struct EngineLimits: Hashable, Sendable {
 /// Runs a contiguous range of blocks for many jobs. Two conformers: `GGMLEngine` computes, `EmulatedEngine`
 /// only accounts and waits.
 ///
-/// An engine belongs to one thread at a time (the block server's compute thread, or its event loop where it never blocks); it is not `Sendable`.
+/// An engine belongs to one thread at a time (the block server's compute thread, or its event loop where it never blocks);
+/// it is not `Sendable`.
 public protocol BlockEngine: AnyObject {
     var limits: EngineLimits { get }
     /// `true` for an engine that does not compute the model. Must be shown wherever the engine is named.

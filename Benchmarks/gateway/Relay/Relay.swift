@@ -1,10 +1,8 @@
 import ChainEngine
 import ChainModel
-import ChainNode
 import ChainOrchestrator
 import ChainWire
 import Foundation
-import Logging
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -13,15 +11,17 @@ import NIOPosix
 /// for each, and answers with a fixed text. No routes, no JSON, no dispatch, no journal, no metrics, and no task for a
 /// request: what is left is what our gateway can be compared with.
 ///
-/// `benchmark-relay` prints its port and serves until it is killed; the block server is a process of its own, which it
-/// starts as `benchmark-relay node`, emulated, and taking no time.
+/// `benchmark-relay PORT` takes the emulated block server at that port (`chainserve node --emulate`), prints its own port
+/// and serves until it is killed.
 @main
 enum Relay {
     private static let jobs = 256
 
     static func main() async throws {
-        if CommandLine.arguments.dropFirst().first == "node" { return try await runNode() }
-        let port = try await Self.startNode()
+        guard let port = CommandLine.arguments.dropFirst().first.flatMap({ Int($0) }) else {
+            print("usage: benchmark-relay PORT")
+            exit(2)
+        }
         let link = try await RelayLink.connect(port: port, load: try Self.load())
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.backlog, value: 256)
@@ -37,43 +37,7 @@ enum Relay {
         try await listener.closeFuture.get()
     }
 
-    // MARK: The block server
-
-    private static let quiet = Logger(label: "relay") { _ in SwiftLogNoOpLogHandler() }
-
-    /// Serves until its standard input ends, which it does with the relay.
-    private static func runNode() async throws {
-        let server = BlockServer(
-            configuration: BlockServerConfiguration(
-                name: "only", memory: ByteCount(1 << 40), cacheFolder: "", engineKind: .emulated),
-            openLocalModel: { path throws(EngineError) in try LlamaFile(path: path) },
-            makeEngine: { _, _, limits, _ throws(EngineError) in
-                EmulatedEngine(limits: limits, profile: .instant)
-            }, logger: quiet)
-        print(try await server.start())
-        fflush(nil)
-        while readLine() != nil {}
-    }
-
-    private static func startNode() async throws -> Int {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0])
-        process.arguments = ["node"]
-        let (input, output) = (Pipe(), Pipe())
-        process.standardInput = input
-        process.standardOutput = output
-        try process.run()
-        held.append(input)
-        let line = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
-        guard let port = Int(line.trimmingCharacters(in: .whitespacesAndNewlines)) else {
-            throw RelayError.noBlockServer
-        }
-        return port
-    }
-
-    nonisolated(unsafe) private static var held: [Pipe] = []
-
-    /// One block that takes no time.
+    /// One block.
     private static func load() throws -> LoadRequest {
         let shape = ModelShape(
             name: "trivial", blockCount: 1, blockSize: ByteCount(1 << 20), cacheSize: ByteCount(1 << 20))

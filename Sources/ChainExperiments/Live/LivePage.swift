@@ -320,7 +320,7 @@ package struct LivePage: Sendable {
           and pauses between attempts are waiting, opening sessions and computing is service.
         * **The wait of the others** is that in the central queue; opening sessions is service too.
         * A request that is not served within \(Wording.number(setting.requestLimit)) s of its arrival counts as failed and is not averaged; \
-          PETALS' client goes on trying for it.
+        PETALS' client goes on trying for it.
         * **Runs are short.** PETALS' client refreshes what it knows of its servers' free caches once in 60 s, so in a run of
           about a minute its sessions keep trying the server that they know as the nearest; longer runs may treat it better.
         * Repetitions are few and requests too: the intervals say how few. Means over other repetitions are means of other
