@@ -51,7 +51,7 @@ struct PoolService {
         func make(_ journal: JournalConfiguration?) throws -> Orchestrator {
             try Orchestrator(
                 configuration: configuration, frontend: frontend, source: source,
-                group: Self.linkLoops, journal: journal, logger: logger
+                group: Self.eventLoops, journal: journal, logger: logger
             ) { server, text in progress.show(server, text) }
         }
         do {
@@ -61,14 +61,17 @@ struct PoolService {
             orchestrator = try make(nil)
         }
         drainLimit = service.drainLimit
-        gateway = Gateway(service: orchestrator, configuration: service.gateway, logger: logger)
+        gateway = Gateway(
+            service: orchestrator, configuration: service.gateway, logger: logger,
+            eventLoops: Self.eventLoops)
         self.logger = logger
         self.console = console
     }
 
-    /// The servers' links have event loops of their own: what clients send, and how it is read, must not hold up the steps of
-    /// those who are being served. As long as the process.
-    private static let linkLoops = MultiThreadedEventLoopGroup(
+    /// Clients' connections and the servers' links share half as many event loops as there are processors: a request then
+    /// goes its way with few changes of threads, or none. What takes long is done elsewhere (`GenerationLane`). As long as
+    /// the process.
+    private static let eventLoops = MultiThreadedEventLoopGroup(
         numberOfThreads: max(1, System.coreCount / 2))
 
     /// Finds out whether the gateway will be able to listen, before servers are started and measured.

@@ -1,4 +1,5 @@
 import Logging
+import NIOCore
 import NIOPosix
 import Synchronization
 
@@ -8,7 +9,7 @@ import Synchronization
 final class ScriptedService: GenerationService {
     /// Where a job's events go. With the last one the job is over: who lets go of the stream then gives up nothing.
     struct Feed: Sendable {
-        let events: AsyncStream<GenerationEvent>.Continuation
+        let events: GenerationFeed
         let onLast: @Sendable () -> Void
 
         func yield(_ event: GenerationEvent) {
@@ -42,9 +43,21 @@ final class ScriptedService: GenerationService {
     let modelCard: ModelCard
     private let script: Script
     private let promptTokens: Int
+    /// Called on the thread that submits, before anything else.
+    private let onSubmission: @Sendable (GenerationRequest) -> Void
     private let state = Mutex(State())
 
-    init(isEmulated: Bool = false, promptTokens: Int = 7, script: @escaping Script = ScriptedService.echo) {
+    convenience init(
+        isEmulated: Bool = false, promptTokens: Int = 7, script: @escaping Script = ScriptedService.echo
+    ) {
+        self.init(isEmulated: isEmulated, promptTokens: promptTokens, script: script, onSubmission: { _ in })
+    }
+
+    init(
+        isEmulated: Bool = false, promptTokens: Int = 7, script: @escaping Script = ScriptedService.echo,
+        onSubmission: @escaping @Sendable (GenerationRequest) -> Void
+    ) {
+        self.onSubmission = onSubmission
         modelCard = ModelCard(
             id: "test/model", created: 1_700_000_000, root: "model.gguf", maximumModelLength: 128,
             isEmulated: isEmulated)
@@ -129,6 +142,18 @@ final class ScriptedService: GenerationService {
         return stream
     }
 
+    func submit(
+        _ request: GenerationRequest,
+        done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void
+    ) {
+        onSubmission(request)
+        Task {
+            do throws(GenerationRefusal) { done(.success(try await submit(request))) } catch {
+                done(.failure(error))
+            }
+        }
+    }
+
     func cancel(requestID: String) async -> Bool { end(requestID) }
 
     private func end(_ id: String) -> Bool {
@@ -177,11 +202,12 @@ final class ScriptedService: GenerationService {
 /// Serves on a free port while `body` runs, then stops and waits for it.
 func withGateway(
     _ service: ScriptedService, _ configuration: GatewayConfiguration = GatewayConfiguration(port: 0),
+    eventLoops: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
     _ body: (_ port: Int) async throws -> Void
 ) async throws {
     let gateway = Gateway(
         service: service, configuration: configuration,
-        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, eventLoops: eventLoops,
         now: { 1_800_000_000 })
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
     try await withThrowingTaskGroup(of: Void.self) { group in

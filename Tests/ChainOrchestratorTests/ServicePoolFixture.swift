@@ -210,6 +210,7 @@ final class Held<Value: Sendable>: Sendable {
     private let box: Mutex<Value>
     init(_ value: Value) { box = Mutex(value) }
     var value: Value { box.withLock { $0 } }
+    func set(_ value: Value) { box.withLock { $0 = value } }
 }
 
 extension Held where Value == [BlockServer] {

@@ -15,7 +15,7 @@ extension Conductor {
         record.attempt = attempt
         record.hops = hops
         record.plan = control.plan.number
-        record.events.yield(.started(chain: attempt.chainName, attempt: number))
+        record.feed.yield(.started(chain: attempt.chainName, attempt: number))
         record.task = Self.task(for: attempt, of: record.job, id, after: record.task, conductor: self)
         jobs[id] = record
     }
@@ -98,8 +98,8 @@ extension Conductor {
             case .drainDeadline: .unavailable(message: "the service stopped before the request's end")
             }
         journal?.add(.ended(job: id, JournalOutcome(kind: .failed, reason: failure.rawValue)))
-        record.events.yield(.failed(reported))
-        record.events.finish()
+        record.feed.yield(.failed(reported))
+        record.feed.finish()
         forget(id)
     }
 
@@ -116,7 +116,7 @@ extension Conductor {
             } else {
                 post(.jobCancelled(id))
             }
-            deliver(.finished(result), to: record.events, after: position)
+            deliver(.finished(result), to: record.feed, after: position)
         case .lost(let server, let incarnation, let error):
             logger.warning(
                 "an attempt was lost",
@@ -132,8 +132,8 @@ extension Conductor {
             if jobs[id]?.attempt?.number == attempt { freeCaches(of: id) }
         case .failed(let message):
             journal?.add(.ended(job: id, JournalOutcome(kind: .failed, reason: message)))
-            record.events.yield(.failed(.internal(message: message)))
-            record.events.finish()
+            record.feed.yield(.failed(.internal(message: message)))
+            record.feed.finish()
             forget(id)
             post(.jobFailed(id, attempt: attempt, .permanent))
         case .abandoned:
@@ -143,18 +143,18 @@ extension Conductor {
 
     /// Says the last word once it is kept, so that nobody who has heard it can find the request unfinished.
     private func deliver(
-        _ event: GenerationEvent, to events: AsyncStream<GenerationEvent>.Continuation,
+        _ event: GenerationEvent, to feed: GenerationFeed,
         after position: UInt64?
     ) {
         guard let journal, let position, !journal.isKept(position) else {
-            events.yield(event)
-            events.finish()
+            feed.yield(event)
+            feed.finish()
             return
         }
         Task {
             _ = await journal.waitUntilKept(position)
-            events.yield(event)
-            events.finish()
+            feed.yield(event)
+            feed.finish()
         }
     }
 

@@ -49,7 +49,7 @@ actor Conductor {
         var requestID: String
         var ticket: UInt64
         var job: GenerationJob
-        var events: AsyncStream<GenerationEvent>.Continuation
+        var feed: GenerationFeed
         var attempt: Attempt?
         /// Where it has caches: the hops of the attempt under way, or those that the next one goes on with.
         var hops: [AttemptHop] = []
@@ -96,7 +96,7 @@ actor Conductor {
     struct Submission: Sendable {
         var request: GenerationRequest
         var job: GenerationJob
-        var events: AsyncStream<GenerationEvent>.Continuation
+        var feed: GenerationFeed
         /// Names the job for `cancel(ticket:)`; never used twice.
         var ticket: UInt64
         var seed: UInt64
@@ -118,7 +118,7 @@ actor Conductor {
         let id = JobID(lastJob)
         jobs[id] = JobRecord(
             requestID: request.requestID, ticket: submission.ticket, job: submission.job,
-            events: submission.events)
+            feed: submission.feed)
         jobByRequest[request.requestID] = id
         jobByTicket[submission.ticket] = id
         let client = ClientID(StableText.digest(request.client))
@@ -186,8 +186,8 @@ actor Conductor {
         guard let id, let record = jobs[id] else { return false }
         post(.jobCancelled(id))
         journal?.add(.ended(job: id, JournalOutcome(kind: .cancelled)))
-        record.events.yield(.failed(failure))
-        record.events.finish()
+        record.feed.yield(.failed(failure))
+        record.feed.finish()
         forget(id)
         return true
     }
@@ -243,7 +243,7 @@ actor Conductor {
     private func carryOut(_ action: ControlPlane.Action) {
         switch action {
         case .start(let job, let attempt, let chain): start(job, attempt: attempt, on: chain)
-        case .queue(let job, let ahead): jobs[job]?.events.yield(.queued(position: ahead + 1))
+        case .queue(let job, let ahead): jobs[job]?.feed.yield(.queued(position: ahead + 1))
         case .refuse, .abandon: break
         case .fail(let job, let failure): fail(job, failure)
         case .connect(let server, let incarnation): connect(server, incarnation)

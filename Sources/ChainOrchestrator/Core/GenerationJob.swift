@@ -14,7 +14,7 @@ final class GenerationJob: @unchecked Sendable {
     private let ignoreEnd: Bool
     private let logprobs: Int?
     let frontend: any ModelFrontend
-    private let events: AsyncStream<GenerationEvent>.Continuation
+    private let feed: GenerationFeed
     private let sampler: TokenSampler
     private var assembler = TextAssembler()
     private(set) var generated: [Int32] = []
@@ -32,13 +32,13 @@ final class GenerationJob: @unchecked Sendable {
     init(
         prompt: [Int32], tokenLimit: Int, clampedFrom: Int?, request: GenerationRequest, seed: UInt32,
         frontend: any ModelFrontend, statesBudget: KeptStatesBudget,
-        events: AsyncStream<GenerationEvent>.Continuation
+        feed: GenerationFeed
     ) {
         self.prompt = prompt
         self.tokenLimit = tokenLimit
         self.clampedFrom = clampedFrom
         self.frontend = frontend
-        self.events = events
+        self.feed = feed
         states = KeptStates(width: frontend.width, budget: statesBudget)
         ignoreEnd = request.ignoreEndOfSequence
         logprobs = request.sampling.logprobs
@@ -95,7 +95,7 @@ final class GenerationJob: @unchecked Sendable {
             let token = sampler.next(logits[...])
             if frontend.endsGeneration(token) && !ignoreEnd { return result(.stop, attempt) }
             generated.append(token)
-            events.yield(.token(describe(token, logits)))
+            feed.yield(.token(describe(token, logits)))
             if generated.count >= tokenLimit { return result(.length, attempt) }
             try await carry([token], from: prompt.count + generated.count - 1, attempt)
         }

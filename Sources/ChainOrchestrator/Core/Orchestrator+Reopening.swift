@@ -45,8 +45,10 @@ extension Orchestrator {
             throw .interrupted("texts are not kept")
         }
         do {
-            return ReopenedRequest(
-                request: request, stream: try await submit(request, resumes: left.key))
+            let result = await withCheckedContinuation { answer in
+                submit(request, resumes: left.key) { answer.resume(returning: $0) }
+            }
+            return ReopenedRequest(request: request, stream: try result.get())
         } catch {
             switch error {
             case .unavailable(_, let reason):
@@ -67,16 +69,16 @@ extension Orchestrator {
         guard let request = known.request, let tokens = known.tokens, let result = known.result else {
             throw .interrupted("texts are not kept")
         }
-        let (stream, events) = GenerationStream.makeStream(promptTokens: known.promptTokens) {}
-        events.yield(.started(chain: result.chain, attempt: result.attempts))
+        let (stream, feed) = GenerationStream.makeStream(promptTokens: known.promptTokens) {}
+        feed.yield(.started(chain: result.chain, attempt: result.attempts))
         var assembler = TextAssembler()
         for token in tokens {
             let bytes = frontend.bytes(of: token)
-            events.yield(
+            feed.yield(
                 .token(GeneratedToken(id: token, text: assembler.append(bytes), bytes: bytes)))
         }
-        events.yield(.finished(result))
-        events.finish()
+        feed.yield(.finished(result))
+        feed.finish()
         return ReopenedRequest(request: request, stream: stream)
     }
 

@@ -126,16 +126,50 @@ package final class Orchestrator: GenerationService {
     package func readiness() async -> Readiness { await conductor.readiness() }
 
     package func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
+        let result = await withCheckedContinuation { answer in
+            submit(request) { answer.resume(returning: $0) }
+        }
+        return try result.get()
+    }
+
+    package func submit(
+        _ request: GenerationRequest,
+        done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void
+    ) {
         // Whoever uses an identifier again has given up what was cut off under it.
         if let left = unfinished.withLock({ $0.removeValue(forKey: request.requestID) }) {
             journal?.add(.interrupted(left.key))
         }
-        return try await submit(request, resumes: nil)
+        submit(request, resumes: nil, done: done)
     }
 
-    nonisolated(nonsending) func submit(
+    /// - Parameter done: called once, at once when there is nothing to be waited for.
+    func submit(
+        _ request: GenerationRequest, resumes: JournalKey?,
+        done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void
+    ) {
+        do throws(GenerationRefusal) {
+            let (stream, position) = try accept(request, resumes: resumes)
+            guard let journal, let position, !journal.isKept(position) else {
+                return done(.success(stream))
+            }
+            Task {
+                guard let problem = await journal.waitUntilKept(position) else {
+                    return done(.success(stream))
+                }
+                stream.cancel()
+                done(.failure(.unavailable(retryAfter: 5, reason: problem.reasonWord)))
+            }
+        } catch {
+            done(.failure(error))
+        }
+    }
+
+    /// Takes a request in, or refuses it.
+    /// - Returns: its place in the journal, too; the client may be told once that is kept.
+    private func accept(
         _ request: GenerationRequest, resumes: JournalKey?
-    ) async throws(GenerationRefusal) -> GenerationStream {
+    ) throws(GenerationRefusal) -> (GenerationStream, UInt64?) {
         guard request.model == modelCard.id else { throw .unknownModel(request.model) }
         let holder = Conductor.holder(of: request)
         if resumes == nil, conductor.isCrowded.load(ordering: .relaxed) {
@@ -154,36 +188,22 @@ package final class Orchestrator: GenerationService {
         }
         let wanted = request.maximumTokens ?? frontend.defaultOutputTokens ?? room
         let seed = request.sampling.seed ?? UInt64(UInt32.random(in: 0...(.max)))
-        return try await start(
-            request, prompt: prompt, limit: min(wanted, room), room: room, seed: seed, holder: holder,
-            resumes: resumes)
-    }
-
-    /// Makes the job and has it accepted. Returns once that is kept.
-    private nonisolated(nonsending) func start(
-        _ request: GenerationRequest, prompt: [Int32], limit: Int, room: Int, seed: UInt64,
-        holder: TicketHolder, resumes: JournalKey?
-    ) async throws(GenerationRefusal) -> GenerationStream {
         let ticket = tickets.add(1, ordering: .relaxed).newValue
-        let (stream, events) = GenerationStream.makeStream(promptTokens: prompt.count) { [conductor] in
+        let (stream, feed) = GenerationStream.makeStream(promptTokens: prompt.count) { [conductor] in
             Task { await conductor.cancel(ticket: ticket) }
         }
         let job = GenerationJob(
-            prompt: prompt, tokenLimit: limit,
+            prompt: prompt, tokenLimit: min(wanted, room),
             clampedFrom: request.maximumTokens.flatMap { $0 > room ? $0 : nil }, request: request,
             seed: UInt32(truncatingIfNeeded: seed ^ (seed >> 32)), frontend: frontend,
-            statesBudget: statesBudget, events: events)
+            statesBudget: statesBudget, feed: feed)
         let submission = Conductor.Submission(
-            request: request, job: job, events: events, ticket: ticket, seed: seed,
+            request: request, job: job, feed: feed, ticket: ticket, seed: seed,
             promptTokens: prompt.count, holder: holder, resumes: resumes)
         let position = try conductor.now { conductor throws(GenerationRefusal) in
             try conductor.submit(submission)
         }
-        if let journal, let position, let problem = await journal.waitUntilKept(position) {
-            stream.cancel()
-            throw .unavailable(retryAfter: 5, reason: problem.reasonWord)
-        }
-        return stream
+        return (stream, position)
     }
 
     private func tokens(of input: GenerationInput) throws(GenerationRefusal) -> [Int32] {

@@ -102,6 +102,16 @@ struct APIError: Error, Hashable {
         APIError(.internalServerError, message, type: "server_error", code: "internal_error")
     }
 
+    /// Whatever stopped a request.
+    init(any error: any Error) {
+        switch error {
+        case let error as APIError: self = error
+        case let refusal as GenerationRefusal: self.init(refusal)
+        case let failure as GenerationFailure: self.init(failure)
+        default: self = .internalError("the request failed")
+        }
+    }
+
     init(_ refusal: GenerationRefusal) {
         switch refusal {
         case .invalid(let message, let parameter, let code):

@@ -1,123 +1,116 @@
-import ChainModel
-import Hummingbird
 import NIOCore
-import Synchronization
 
-/// Carries one job's events to its client, and gives the job up when the client goes away.
-struct AnswerDelivery: Sendable {
-    struct Whole: Sendable {
-        var body: [UInt8]
-        var ending: AnswerWriter.Ending
+/// Turns one job's events, as they come, into what is sent to its client. Belongs to the connection's event loop; given up
+/// with its job when it is let go before the job's end.
+struct AnswerDelivery {
+    /// What is to be sent next.
+    enum Output {
+        /// The whole answer.
+        case whole([UInt8], AnswerWriter.Ending)
+        /// The next parts of a stream; `isLast`: nothing comes after them.
+        case parts([ByteBuffer], isLast: Bool)
+        /// There is no whole answer.
+        case failed(APIError)
+        /// Nothing yet.
+        case nothing
+
+        var isNothing: Bool { if case .nothing = self { true } else { false } }
     }
 
-    let stream: GenerationStream
-    let writer: AnswerWriter
-    let stop: [String]
-    let channel: any Channel
-    /// Left when the answer is complete, before its last bytes are sent.
-    let entry: RequestRegistry.Entry
-    let pingInterval: Swift.Duration
-    var events = EventNumbering()
-    /// Started when the request arrived; `nil` for an answer that is given again, whose times are not this delivery's.
-    var clock: MonotonicClock?
-
-    /// Time since the request arrived, read when asked for.
-    private var elapsed: (@Sendable () -> Duration)? {
-        guard let clock else { return nil }
-        return { clock.now - Instant.origin }
-    }
-
-    /// Waits for the whole answer.
-    /// - Throws: `GenerationFailure`; `.cancelled` when the client went away.
-    nonisolated(nonsending) func whole() async throws -> Whole {
-        var progress = AnswerProgress(promptTokens: stream.promptTokens, stop: stop, elapsed: elapsed)
+    /// A whole answer in the making.
+    private struct Whole {
+        var progress: AnswerProgress
         var text = ""
         var tokens: [GeneratedToken] = []
-        defer { entry.leave() }
-        return try await follow(pingInterval: nil) { event in
-            switch progress.advance(event) {
-            case .nothing: return nil
-            case .token(let token, let piece):
-                text += piece
-                tokens.append(token)
-                return nil
-            case .ended(let token, let piece, let ending):
-                text += piece
-                if let token { tokens.append(token) }
-                return Whole(
-                    body: writer.whole(text: text, tokens: tokens, ending: ending), ending: ending)
-            case .failed(let failure): throw failure
+    }
+
+    private let stream: GenerationStream
+    private let writer: AnswerWriter
+    /// Left when the answer is complete, before its last bytes are sent.
+    private let entry: RequestRegistry.Entry
+    /// Each event is wanted at once: it may be sent, or a stop sequence may end in it.
+    private let isWantedAtOnce: Bool
+    private var numbering: EventNumbering
+    /// One of the two.
+    private var streamed: StreamedAnswer?
+    private var whole: Whole?
+    private var hasEnded = false
+
+    /// - Parameters:
+    ///   - arrival: when the request arrived; `nil` for an answer that is given again, whose times are not this delivery's.
+    init(
+        of stream: GenerationStream, writer: AnswerWriter, stop: [String], entry: RequestRegistry.Entry,
+        numbering: EventNumbering, arrival: GenerationFeed.Time?
+    ) {
+        self.stream = stream
+        self.writer = writer
+        self.entry = entry
+        self.numbering = numbering
+        isWantedAtOnce = writer.options.isStreamed || !stop.isEmpty
+        let progress = AnswerProgress(promptTokens: stream.promptTokens, stop: stop, arrival: arrival)
+        if writer.options.isStreamed {
+            streamed = StreamedAnswer(writer: writer, progress: progress)
+        } else {
+            whole = Whole(progress: progress)
+        }
+    }
+
+    var isStreamed: Bool { writer.options.isStreamed }
+
+    /// Has `tell` called when `next` has found nothing and may find more.
+    func onNews(_ tell: @escaping @Sendable () -> Void) { stream.onNews(isWantedAtOnce ? .anyEvent : .end, tell) }
+
+    /// The client is gone: gives the job up.
+    func cancel() { stream.cancel() }
+
+    /// - Returns: `.nothing` when all events so far are taken.
+    mutating func next() -> Output {
+        while true {
+            switch stream.take() {
+            case .nothing: return .nothing
+            case .end: return end(.internal(message: "the answer ended without a result"))
+            case .event(let event, let time):
+                hasEnded = event.isLast
+                if let output = advance(event, at: time) { return output }
             }
         }
     }
 
-    /// Sends the answer as server-sent events. Returns when all is said or the client is gone.
-    func stream(to output: inout any ResponseBodyWriter) async throws {
-        var answer = StreamedAnswer(
-            writer: writer,
-            progress: AnswerProgress(promptTokens: stream.promptTokens, stop: stop, elapsed: elapsed))
-        var lastParts: [ByteBuffer]
-        var events = events
-        do {
-            lastParts = try await follow(pingInterval: pingInterval) { event in
-                let parts = answer.advance(event)
-                if answer.isComplete { return parts }
-                for part in parts {
-                    if let part = events.next(part) { try await output.write(part) }
-                }
-                return nil
-            }
-        } catch let failure as GenerationFailure {
-            lastParts = [writer.errorEvent(APIError(failure))]
-        }
-        // By now the job is over and its identifier free, also after a stop sequence.
+    /// Ends the answer badly.
+    mutating func end(_ failure: GenerationFailure) -> Output {
         entry.leave()
-        try await output.write(contentsOf: lastParts.compactMap { events.next($0) })
+        let error = APIError(failure)
+        guard isStreamed else { return .failed(error) }
+        return .parts([numbering.next(writer.errorEvent(error))].compactMap { $0 }, isLast: true)
     }
 
-    /// Hands the job's events to `handle` until it has a result. However this ends, the job is given up
-    /// unless it has ended by itself.
-    private nonisolated(nonsending) func follow<Result>(
-        pingInterval: Swift.Duration?, _ handle: (GenerationEvent) async throws -> Result?
-    ) async throws -> Result {
-        let client = ClientPresence()
-        let stream = stream
-        channel.onClientDisconnect(pingInterval: pingInterval.map { TimeAmount($0) }, ping: AnswerWriter.ping)
-        {
-            // At once, even while a write to the client waits for it to read.
-            client.leave()
-            stream.cancel()
+    private mutating func advance(_ event: GenerationEvent, at time: GenerationFeed.Time) -> Output? {
+        if let parts = streamed?.advance(event, at: time) {
+            let isLast = streamed?.isComplete == true
+            if isLast { isOver() }
+            let numbered = parts.compactMap { numbering.next($0) }
+            return numbered.isEmpty && !isLast ? nil : .parts(numbered, isLast: isLast)
         }
-        var hasEnded = false
-        defer { if !hasEnded { stream.cancel() } }
-        for await event in stream.events {
-            if client.isGone { break }
-            hasEnded = event.isLast
-            if let result = try await handle(event) {
-                if !hasEnded { stream.complete() }
-                return result
-            }
+        switch whole?.progress.advance(event, at: time) {
+        case .nothing, nil: return nil
+        case .token(let token, let piece):
+            whole?.text += piece
+            whole?.tokens.append(token)
+            return nil
+        case .ended(let token, let piece, let ending):
+            whole?.text += piece
+            if let token { whole?.tokens.append(token) }
+            isOver()
+            let answer = whole
+            return .whole(
+                writer.whole(text: answer?.text ?? "", tokens: answer?.tokens ?? [], ending: ending), ending)
+        case .failed(let failure): return end(failure)
         }
-        if client.isGone { throw GenerationFailure.cancelled }
-        throw Task.isCancelled
-            ? GenerationFailure.unavailable(message: "the service is stopping")
-            : GenerationFailure.internal(message: "the answer ended without a result")
     }
-}
 
-/// Whether the client is still there; told by the connection, read by the delivery.
-private final class ClientPresence: Sendable {
-    private let hasLeft = Atomic(false)
-
-    var isGone: Bool { hasLeft.load(ordering: .relaxed) }
-    func leave() { hasLeft.store(true, ordering: .relaxed) }
-}
-
-extension GenerationEvent {
-    fileprivate var isLast: Bool {
-        switch self {
-        case .finished, .failed: true
-        case .queued, .started, .token: false
-        }
+    /// By now the job is over and its identifier free, also after a stop sequence.
+    private func isOver() {
+        if !hasEnded { stream.complete() }
+        entry.leave()
     }
 }

@@ -1,4 +1,3 @@
-import ChainModel
 import NIOCore
 
 /// What becomes of one job's events on their way to the client: text held back for stop sequences, counts,
@@ -20,14 +19,13 @@ struct AnswerProgress {
     private var filter: StopSequenceFilter
     private var chain = ""
     private var attempts = 0
-    /// Time since the request arrived; `nil` where nobody asks.
-    private let elapsed: (@Sendable () -> Duration)?
-    /// When it was first started.
-    private var firstStart: Duration?
+    /// When the request arrived; `nil` where nobody asks for times.
+    private let arrival: GenerationFeed.Time?
+    private var firstStart: GenerationFeed.Time?
 
-    init(promptTokens: Int, stop: [String], elapsed: (@Sendable () -> Duration)? = nil) {
+    init(promptTokens: Int, stop: [String], arrival: GenerationFeed.Time? = nil) {
         self.promptTokens = promptTokens
-        self.elapsed = elapsed
+        self.arrival = arrival
         filter = StopSequenceFilter(stop)
     }
 
@@ -35,19 +33,20 @@ struct AnswerProgress {
         AnswerWriter.Usage(promptTokens: promptTokens, completionTokens: completionTokens)
     }
 
-    /// From its arrival to its first start, and from there until now.
-    private var times: AnswerWriter.Times? {
-        guard let elapsed, let firstStart else { return nil }
-        return AnswerWriter.Times(wait: firstStart, service: elapsed() - firstStart)
+    /// From its arrival to its first start, and from there to its end.
+    private func times(to end: GenerationFeed.Time) -> AnswerWriter.Times? {
+        guard let arrival, let firstStart else { return nil }
+        return AnswerWriter.Times(wait: firstStart - arrival, service: end - firstStart)
     }
 
-    mutating func advance(_ event: GenerationEvent) -> Step {
+    /// - Parameter time: when it happened.
+    mutating func advance(_ event: GenerationEvent, at time: GenerationFeed.Time) -> Step {
         switch event {
         case .queued: return .nothing
         case .started(let chain, let attempt):
             self.chain = chain
             attempts = attempt
-            firstStart = firstStart ?? elapsed?()
+            firstStart = firstStart ?? time
             return .nothing
         case .token(let token):
             completionTokens += 1
@@ -55,7 +54,7 @@ struct AnswerProgress {
             guard filter.isStopped else { return .token(token, text: text) }
             let ending = AnswerWriter.Ending(
                 reason: .stop, usage: usage, clampedFrom: nil, chain: chain, attempts: attempts,
-                times: times)
+                times: times(to: time))
             return .ended(token, text: text, ending)
         case .finished(let result):
             let text = filter.feed(result.trailingText)
@@ -64,7 +63,7 @@ struct AnswerProgress {
                 usage: AnswerWriter.Usage(
                     promptTokens: result.promptTokens, completionTokens: result.completionTokens),
                 clampedFrom: result.reason == .length && !filter.isStopped ? result.clampedFrom : nil,
-                chain: result.chain, attempts: result.attempts, times: times)
+                chain: result.chain, attempts: result.attempts, times: times(to: time))
             return .ended(nil, text: text + filter.finish(), ending)
         case .failed(let failure): return .failed(failure)
         }
@@ -87,8 +86,8 @@ struct StreamedAnswer {
     }
 
     /// What is to be sent now.
-    mutating func advance(_ event: GenerationEvent) -> [ByteBuffer] {
-        switch progress.advance(event) {
+    mutating func advance(_ event: GenerationEvent, at time: GenerationFeed.Time) -> [ByteBuffer] {
+        switch progress.advance(event, at: time) {
         case .nothing: return []
         case .token(let token, let text): return [chunk(text, token, progress.usage)]
         case .ended(let token, let text, let ending):

@@ -1,4 +1,4 @@
-import ChainModel
+import ChainSecurity
 import NIOCore
 
 /// Makes the JSON of one answer, whole or in chunks, in OpenAI's shapes. Pure: bytes out, no I/O.
@@ -10,8 +10,8 @@ struct AnswerWriter: Sendable {
 
     /// How long the request waited for its first start, and how long it was served.
     struct Times: Hashable, Sendable {
-        var wait: Duration
-        var service: Duration
+        var wait: Swift.Duration
+        var service: Swift.Duration
     }
 
     /// How the answer ended, for the vendor field `chainserve`.
@@ -197,8 +197,8 @@ struct AnswerWriter: Sendable {
     }
 
     /// To the microsecond.
-    private static func milliseconds(_ time: Duration) -> Double {
-        (Double(time.nanoseconds) / 1000).rounded() / 1000
+    private static func milliseconds(_ time: Swift.Duration) -> Double {
+        (time.inSeconds * 1_000_000).rounded() / 1000
     }
 
     private func vendorField(_ ending: Ending, into writer: inout JSONWriter) {

@@ -4,6 +4,7 @@ import Hummingbird
 import HummingbirdCore
 import Logging
 import NIOCore
+import NIOPosix
 
 #if TLS
     import HummingbirdTLS
@@ -25,6 +26,7 @@ package struct Gateway: Sendable {
     private let responder: GatewayResponder
     private let configuration: GatewayConfiguration
     private let logger: Logger
+    private let eventLoops: any EventLoopGroup
 
     /// The service as it is measured: what goes through it is counted like the requests that come by HTTP.
     package let service: any GenerationService
@@ -34,14 +36,17 @@ package struct Gateway: Sendable {
     ///   - registry: what `/metrics` shows.
     ///   - factory: where measurements go; `nil` takes the registry. Whoever bootstraps swift-metrics with several
     ///     backends, the registry among them, gives `MetricsSystem.factory`.
+    ///   - eventLoops: where clients' connections live; must outlive the gateway.
     ///   - now: seconds since 1970, for the answers' `created`.
     package init(
         service: any GenerationService, configuration: GatewayConfiguration, logger: Logger,
         registry: PrometheusRegistry = PrometheusRegistry(), factory: (any MetricsFactory)? = nil,
+        eventLoops: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         now: @escaping @Sendable () -> Int = { Int(Date().timeIntervalSince1970) }
     ) {
         self.configuration = configuration
         self.logger = logger
+        self.eventLoops = eventLoops
         let card = service.modelCard
         let metrics = ServiceMetrics(
             modelName: card.id, engine: card.isEmulated ? "emulated" : "ggml", factory: factory ?? registry)
@@ -90,6 +95,7 @@ package struct Gateway: Sendable {
                 logger.info("listening", metadata: ["host": "\(configuration.host)", "port": "\(port)"])
                 onReady(port)
             },
+            eventLoopGroupProvider: .shared(eventLoops),
             logger: quietLogger)
         do {
             try await application.run()
@@ -106,8 +112,10 @@ package struct Gateway: Sendable {
 
     private func serverBuilder() throws -> HTTPServerBuilder {
         let channelConfiguration = channelConfiguration
+        let lane: @Sendable () -> GenerationLane = { [responder] in GenerationLane(responder: responder) }
         let plain = HTTPServerBuilder { responder in
-            LoopBoundChannel(base: HTTP1Channel(responder: responder, configuration: channelConfiguration))
+            ClientChannel(
+                base: HTTP1Channel(responder: responder, configuration: channelConfiguration), makeLane: lane)
         }
         guard let files = configuration.tls else { return plain }
         #if TLS

@@ -3,34 +3,143 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 
-/// The routes that generate text, and those that turn text into tokens and back.
-extension GatewayResponder {
-    nonisolated(nonsending) func generate(
-        _ shape: AnswerShape, _ request: Request, _ requestID: String, _ channel: any Channel,
-        _ client: String?
-    ) async throws -> Response {
-        let clock = MonotonicClock()
-        let body = try await body(of: request)
-        var (generation, options) = try GenerationRequestReader.read(body, shape: shape, requestID: requestID)
-        generation.presentation = AnswerPresentation(shape: shape, options: options, created: now())
-        generation.client = client ?? ""
-        try readLimits(of: request, channel, into: &generation)
-        try checkModel(generation.model)
-        let entry = try enter(requestID, try access.enter(client))
-        logPrompt(of: generation)
-        let stream = try await Self.withTraceContext(of: request) { try await submit(generation) }
-        var delivery = AnswerDelivery(
-            stream: stream,
-            writer: AnswerWriter(
-                request: generation, shape: shape, options: options, created: now(),
-                isEmulated: service.modelCard.isEmulated),
-            stop: generation.stop, channel: channel, entry: entry, pingInterval: configuration.pingInterval,
-            events: EventNumbering(isShown: request.headers[.numberedEvents].map { $0 != "0" } ?? false))
-        delivery.clock = clock
-        return options.isStreamed ? streamed(delivery) : try await whole(delivery)
+/// A request that generates, or gives an answer again: the routes that `GenerationLane` takes.
+enum GenerationRoute: Hashable {
+    case answer(AnswerShape)
+    /// `GET /v1/requests/{id}/stream`
+    case reopening(id: String)
+
+    /// `nil` for every other request.
+    init?(_ head: HTTPRequest) {
+        guard let path = head.path else { return nil }
+        switch head.method {
+        case .post: self.init(posting: path)
+        case .get: self.init(getting: path)
+        default: return nil
+        }
     }
 
-    private func enter(_ requestID: String, _ place: KeyRing.Place?) throws -> RequestRegistry.Entry {
+    private init?(posting path: String) {
+        switch Self.withoutQuery(path) {
+        case "/v1/chat/completions": self = .answer(.chat)
+        case "/v1/completions": self = .answer(.completion)
+        default: return nil
+        }
+    }
+
+    private init?(getting path: String) {
+        guard path.hasPrefix("/v1/requests/") else { return nil }
+        let segments = Self.withoutQuery(path).split(separator: "/")
+        guard segments.count == 4, segments[3] == "stream" else { return nil }
+        self = .reopening(id: GatewayResponder.percentDecoded(segments[2]))
+    }
+
+    private static func withoutQuery(_ path: String) -> Substring {
+        path.utf8.firstIndex(of: UInt8(ascii: "?")).map { path[..<$0] } ?? path[...]
+    }
+}
+
+/// The head of a request that generates, of somebody who may.
+struct IncomingGeneration: Sendable {
+    var id: String
+    var route: GenerationRoute
+    var head: HTTPRequest
+    /// Whose it is; `nil` where no keys are asked for.
+    var client: String?
+    var arrival: GenerationFeed.Time
+}
+
+/// The routes that generate text, and those that turn text into tokens and back.
+extension GatewayResponder {
+    /// Looks at a request's head.
+    /// - Returns: how the request is called, and what it is, or why it is refused before its body has come.
+    func begin(
+        _ head: HTTPRequest, _ route: GenerationRoute
+    ) -> (id: String, begun: Result<IncomingGeneration, APIError>) {
+        let arrival = ContinuousClock.now
+        let id: String
+        do throws(APIError) { id = try requestID(of: head) } catch {
+            return (Self.newID(), .failure(error))
+        }
+        do throws(APIError) {
+            let client = try access.admit(head, for: .generate)
+            if let length = head.headerFields[.contentLength].flatMap({ Int($0) }),
+                length > configuration.bodyLimit
+            {
+                throw .bodyTooLarge(limit: configuration.bodyLimit)
+            }
+            let request = IncomingGeneration(
+                id: id, route: route, head: head, client: client, arrival: arrival)
+            return (id, .success(request))
+        } catch {
+            return (id, .failure(error))
+        }
+    }
+
+    /// Has a request accepted.
+    /// - Parameter done: called once, on any thread, at once where nothing is to be waited for.
+    func generate(
+        _ incoming: IncomingGeneration, _ body: ByteBuffer, _ channel: any Channel,
+        done: @escaping @Sendable (Result<AnswerDelivery, APIError>) -> Void
+    ) {
+        switch incoming.route {
+        case .reopening(let id):
+            Task {
+                do {
+                    done(.success(try await reopen(id, incoming)))
+                } catch {
+                    done(.failure(APIError(any: error)))
+                }
+            }
+        case .answer(let shape):
+            do {
+                try answer(shape, incoming, body, channel, done: done)
+            } catch {
+                done(.failure(APIError(any: error)))
+            }
+        }
+    }
+
+    private func answer(
+        _ shape: AnswerShape, _ incoming: IncomingGeneration, _ body: ByteBuffer, _ channel: any Channel,
+        done: @escaping @Sendable (Result<AnswerDelivery, APIError>) -> Void
+    ) throws {
+        let json = try Self.json(in: body)
+        let (read, options) = try GenerationRequestReader.read(json, shape: shape, requestID: incoming.id)
+        var request = read
+        let created = now()
+        request.presentation = AnswerPresentation(shape: shape, options: options, created: created)
+        request.client = incoming.client ?? ""
+        try readLimits(of: incoming.head, channel, into: &request)
+        try checkModel(request.model)
+        let entry = try enter(incoming.id, try access.enter(incoming.client))
+        logPrompt(of: request)
+        let writer = AnswerWriter(
+            request: request, shape: shape, options: options, created: created,
+            isEmulated: service.modelCard.isEmulated)
+        let numbering = EventNumbering(
+            isShown: incoming.head.headerFields[.numberedEvents].map { $0 != "0" } ?? false)
+        let stop = request.stop
+        let arrival = incoming.arrival
+        Self.withTraceContext(of: incoming.head) {
+            service.submit(request) { result in
+                done(
+                    result.map { stream in
+                        AnswerDelivery(
+                            of: stream, writer: writer, stop: stop, entry: entry, numbering: numbering,
+                            arrival: arrival)
+                    }.mapError { Self.error($0, shape) })
+            }
+        }
+    }
+
+    private static func error(_ refusal: GenerationRefusal, _ shape: AnswerShape) -> APIError {
+        var error = APIError(refusal)
+        if case .promptTooLong = refusal, shape == .completion { error.parameter = "prompt" }
+        return error
+    }
+
+    func enter(_ requestID: String, _ place: KeyRing.Place?) throws -> RequestRegistry.Entry {
         do {
             return try registry.enter(requestID, place)
         } catch .duplicate {
@@ -40,37 +149,47 @@ extension GatewayResponder {
         }
     }
 
-    private nonisolated(nonsending) func submit(_ request: GenerationRequest) async throws -> GenerationStream
-    {
-        do {
-            return try await service.submit(request)
-        } catch .promptTooLong(let tokens, let limit) {
-            var error = APIError(.promptTooLong(tokens: tokens, limit: limit))
-            if case .chat = request.input {} else { error.parameter = "prompt" }
-            throw error
+    // MARK: Heads of answers
+
+    func wholeHead(_ ending: AnswerWriter.Ending, length: Int, _ requestID: String) -> HTTPResponse {
+        head(
+            .ok, requestID,
+            HTTPField(name: .contentType, value: "application/json"),
+            HTTPField(name: .contentLength, value: "\(length)"),
+            HTTPField(name: .chain, value: Self.headerText(ending.chain)),
+            HTTPField(name: .attempts, value: "\(ending.attempts)"))
+    }
+
+    func streamHead(_ requestID: String) -> HTTPResponse {
+        head(
+            .ok, requestID,
+            HTTPField(name: .contentType, value: "text/event-stream; charset=utf-8"),
+            HTTPField(name: .cacheControl, value: "no-cache"),
+            // Reverse proxies must pass each token on.
+            HTTPField(name: .accelBuffering, value: "no"))
+    }
+
+    func errorHead(_ error: APIError, length: Int, _ requestID: String) -> HTTPResponse {
+        var head = head(
+            error.status, requestID,
+            HTTPField(name: .contentType, value: "application/json"),
+            HTTPField(name: .contentLength, value: "\(length)"))
+        head.headerFields.append(contentsOf: error.headers)
+        return head
+    }
+
+    private func head(
+        _ status: HTTPResponse.Status, _ requestID: String, _ fields: HTTPField...
+    ) -> HTTPResponse {
+        var head = HTTPResponse(status: status)
+        for field in fields { head.headerFields.append(field) }
+        head.headerFields.append(HTTPField(name: .requestID, value: requestID))
+        if service.modelCard.isEmulated {
+            head.headerFields.append(HTTPField(name: .engine, value: "emulated"))
         }
-    }
-
-    private nonisolated(nonsending) func whole(_ delivery: AnswerDelivery) async throws -> Response {
-        let answer = try await delivery.whole()
-        var response = Self.response(json: answer.body)
-        response.headers[.chain] = Self.headerText(answer.ending.chain)
-        response.headers[.attempts] = "\(answer.ending.attempts)"
-        return response
-    }
-
-    func streamed(_ delivery: AnswerDelivery) -> Response {
-        Response(
-            status: .ok,
-            headers: [
-                .contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache",
-                // Reverse proxies must pass each token on.
-                .accelBuffering: "no",
-            ],
-            body: ResponseBody { output in
-                try await delivery.stream(to: &output)
-                try await output.finish(nil)
-            })
+        head.headerFields.append(HTTPField(name: .date, value: date.text(at: now())))
+        access.metrics.responded(status.code).increment()
+        return head
     }
 
     /// Server names may hold any character; header fields may not.

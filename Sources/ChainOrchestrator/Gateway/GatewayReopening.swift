@@ -1,6 +1,7 @@
 import ChainModel
 import HTTPTypes
 import Hummingbird
+import HummingbirdCore
 import NIOCore
 
 /// Time limits and tickets of requests, clients that come back, and restarts.
@@ -10,9 +11,9 @@ extension GatewayResponder {
 
     /// Reads `X-Request-Timeout` (seconds) and `X-ChainServe-Ticket`; notes whose request it is.
     func readLimits(
-        of request: Request, _ channel: any Channel, into generation: inout GenerationRequest
-    ) throws {
-        if let text = request.headers[.requestTimeout] {
+        of head: HTTPRequest, _ channel: any Channel, into generation: inout GenerationRequest
+    ) throws(APIError) {
+        if let text = head.headerFields[.requestTimeout] {
             guard let seconds = Double(text), seconds > 0, seconds <= Self.longestTimeout else {
                 throw APIError.invalid(
                     "X-Request-Timeout must be seconds, above 0 and at most \(Int(Self.longestTimeout)); got"
@@ -21,7 +22,7 @@ extension GatewayResponder {
             }
             generation.timeout = Duration(seconds: seconds)
         }
-        if let text = request.headers[.ticket] {
+        if let text = head.headerFields[.ticket] {
             guard let ticket = UInt64(text, radix: 16) else {
                 throw APIError.invalid(
                     "X-ChainServe-Ticket must be what a refusal gave; got '\(text.prefix(64))'",
@@ -33,13 +34,11 @@ extension GatewayResponder {
     }
 
     /// `GET /v1/requests/{id}/stream`: the answer of a request that was cut off, from an event on.
-    func reopen(
-        _ id: String, _ request: Request, _ channel: any Channel, _ client: String?
-    ) async throws -> Response {
+    func reopen(_ id: String, _ incoming: IncomingGeneration) async throws -> AnswerDelivery {
         var id = id
         for prefix in ["chatcmpl-", "cmpl-"] where id.hasPrefix(prefix) { id.removeFirst(prefix.count) }
-        let from = try firstEvent(of: request)
-        let place = try access.enter(client)
+        let from = try firstEvent(of: incoming.head)
+        let place = try access.enter(incoming.client)
         let entry: RequestRegistry.Entry
         do { entry = try registry.enter(id, place) } catch .duplicate {
             throw APIError(ReopeningRefusal.inFlight, requestID: id)
@@ -47,7 +46,7 @@ extension GatewayResponder {
             throw GenerationRefusal.overloaded(retryAfter: 1, reason: "too-many-requests")
         }
         let reopened: ReopenedRequest
-        do { reopened = try await service.reopen(requestID: id, of: client) } catch {
+        do { reopened = try await service.reopen(requestID: id, of: incoming.client) } catch {
             throw APIError(error, requestID: id)
         }
         guard var presentation = reopened.request.presentation else {
@@ -55,20 +54,18 @@ extension GatewayResponder {
             throw APIError(ReopeningRefusal.unknown, requestID: id)
         }
         presentation.options.isStreamed = true
-        let delivery = AnswerDelivery(
-            stream: reopened.stream,
-            writer: AnswerWriter(
-                request: reopened.request, shape: presentation.shape, options: presentation.options,
-                created: presentation.created, isEmulated: service.modelCard.isEmulated),
-            stop: reopened.request.stop, channel: channel, entry: entry,
-            pingInterval: configuration.pingInterval, events: EventNumbering(isShown: true, from: from))
-        return streamed(delivery)
+        let writer = AnswerWriter(
+            request: reopened.request, shape: presentation.shape, options: presentation.options,
+            created: presentation.created, isEmulated: service.modelCard.isEmulated)
+        return AnswerDelivery(
+            of: reopened.stream, writer: writer, stop: reopened.request.stop, entry: entry,
+            numbering: EventNumbering(isShown: true, from: from), arrival: nil)
     }
 
     /// The number of the first event to be sent: `?from=N`, or the one after `Last-Event-ID`.
-    private func firstEvent(of request: Request) throws -> Int {
-        let given = request.uri.queryParameters.get("from")
-        let last = request.headers[.lastEventID]
+    private func firstEvent(of head: HTTPRequest) throws(APIError) -> Int {
+        let given = URI(head.path ?? "").queryParameters.get("from")
+        let last = head.headerFields[.lastEventID]
         guard let text = given ?? last else { return 1 }
         guard let number = Int(text), number >= 0 else {
             throw APIError.invalid(

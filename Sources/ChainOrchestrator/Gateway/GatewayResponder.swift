@@ -4,6 +4,12 @@ import Hummingbird
 import Logging
 import NIOCore
 
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
 /// What the gateway needs of a request's surroundings: the connection it came over.
 struct GatewayContext: RequestContext {
     var coreContext: CoreRequestContextStorage
@@ -27,13 +33,13 @@ struct GatewayResponder: HTTPResponder {
     let logger: Logger
     /// Seconds since 1970, for `created`.
     let now: @Sendable () -> Int
+    let date = HTTPDate()
 
     private enum Route {
         case health, ready, status, models
         case model(String)
-        case chat, completion, tokenize, detokenize
+        case generation, tokenize, detokenize
         case cancel(String)
-        case reopen(String)
         case restart
         case sight(SightResponder.Route)
 
@@ -42,7 +48,7 @@ struct GatewayResponder: HTTPResponder {
             switch self {
             case .health, .ready: nil
             case .status, .sight: .observe
-            case .models, .model, .chat, .completion, .tokenize, .detokenize, .cancel, .reopen: .generate
+            case .models, .model, .generation, .tokenize, .detokenize, .cancel: .generate
             case .restart: .operate
             }
         }
@@ -52,18 +58,14 @@ struct GatewayResponder: HTTPResponder {
         let requestID: String
         var response: Response
         do throws(APIError) {
-            requestID = try self.requestID(of: request)
+            requestID = try self.requestID(of: request.head)
         } catch {
-            return finished(Self.response(to: error), requestID: Self.randomID())
+            return finished(Self.response(to: error), requestID: Self.newID())
         }
         do {
             response = try await respond(to: request, requestID: requestID, channel: context.channel)
-        } catch let error as APIError {
-            response = Self.response(to: error)
-        } catch let refusal as GenerationRefusal {
-            response = Self.response(to: APIError(refusal))
-        } catch let failure as GenerationFailure {
-            response = Self.response(to: APIError(failure))
+        } catch {
+            response = Self.response(to: APIError(any: error))
         }
         if request.method == .head {
             let length = response.body.contentLength
@@ -88,7 +90,7 @@ struct GatewayResponder: HTTPResponder {
     ) async throws -> Response {
         let (route, method) = try route(of: request)
         let client = try route.right.flatMap { right throws(APIError) in
-            try access.admit(request, for: right)
+            try access.admit(request.head, for: right)
         }
         guard request.method == method || (request.method == .head && method == .get) else {
             throw APIError.wrongMethod(request.method.rawValue, allowed: method.rawValue)
@@ -107,12 +109,11 @@ struct GatewayResponder: HTTPResponder {
         case .model(let id):
             guard id == service.modelCard.id else { throw GenerationRefusal.unknownModel(id) }
             return Self.json(writeModelCard)
-        case .chat: return try await generate(.chat, request, requestID, channel, client)
-        case .completion: return try await generate(.completion, request, requestID, channel, client)
         case .tokenize: return try tokenize(try await body(of: request))
         case .detokenize: return try detokenize(try await body(of: request))
         case .cancel(let id): return try await cancel(id, for: client)
-        case .reopen(let id): return try await reopen(id, request, channel, client)
+        // Those that have come here by the right method are answered in `GenerationLane`.
+        case .generation: throw APIError.wrongMethod(request.method.rawValue, allowed: method.rawValue)
         case .restart: return try await restart(request, channel)
         case .sight(let route): return try await sight.respond(route, channel: channel)
         }
@@ -120,9 +121,6 @@ struct GatewayResponder: HTTPResponder {
 
     private func route(of request: Request) throws -> (Route, HTTPRequest.Method) {
         let path = request.uri.path
-        // Nearly all of them.
-        if path == "/v1/chat/completions" { return (.chat, .post) }
-        if path == "/v1/completions" { return (.completion, .post) }
         if let route = SightResponder.route(path) { return (.sight(route), .get) }
         let segments = path.split(separator: "/").map { Self.percentDecoded($0) }
         switch segments.first {
@@ -138,11 +136,11 @@ struct GatewayResponder: HTTPResponder {
             case "models" where rest.isEmpty: return (.models, .get)
             // A model's name may hold slashes.
             case "models": return (.model(rest.joined(separator: "/")), .get)
-            case "completions" where rest.isEmpty: return (.completion, .post)
-            case "chat" where rest == ["completions"]: return (.chat, .post)
+            case "completions" where rest.isEmpty: return (.generation, .post)
+            case "chat" where rest == ["completions"]: return (.generation, .post)
             case "requests" where rest.count == 1: return (.cancel(segments[2]), .delete)
             case "requests" where rest.count == 2 && segments[3] == "stream":
-                return (.reopen(segments[2]), .get)
+                return (.generation, .get)
             case "requests" where rest.count == 2 && segments[3] == "cancel":
                 return (.cancel(segments[2]), .post)
             default: break
@@ -153,7 +151,7 @@ struct GatewayResponder: HTTPResponder {
     }
 
     /// What is not a valid escape stays as it is.
-    private static func percentDecoded(_ text: Substring) -> String {
+    static func percentDecoded(_ text: Substring) -> String {
         guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
         let bytes = Array(text.utf8)
         var decoded: [UInt8] = []
@@ -175,9 +173,9 @@ struct GatewayResponder: HTTPResponder {
 
     // MARK: What comes in
 
-    /// The client's `X-Request-ID`, or a random one.
-    private func requestID(of request: Request) throws(APIError) -> String {
-        guard let given = request.headers[.requestID] else { return Self.randomID() }
+    /// The client's `X-Request-ID`, or a new one.
+    func requestID(of head: HTTPRequest) throws(APIError) -> String {
+        guard let given = head.headerFields[.requestID] else { return Self.newID() }
         let isPrintable = given.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
         guard (1...RequestLimits.requestIDLength).contains(given.utf8.count), isPrintable else {
             throw APIError.invalid(
@@ -187,12 +185,15 @@ struct GatewayResponder: HTTPResponder {
         return given
     }
 
-    private static func randomID() -> String {
+    /// 32 hexadecimal digits: 12 of the time in milliseconds, 20 by chance. Those of one time lie side by side in the
+    /// journal's index, where identifiers by chance alone would have it write another page for each.
+    static func newID() -> String {
         func hex(_ value: UInt64) -> String {
             let digits = String(value, radix: 16)
             return String(repeating: "0", count: 16 - digits.count) + digits
         }
-        return hex(.random(in: .min ... .max)) + hex(.random(in: .min ... .max))
+        let milliseconds = UInt64(max(0, Date().timeIntervalSince1970) * 1000)
+        return hex(milliseconds << 16 | .random(in: 0...0xFFFF)) + hex(.random(in: .min ... .max))
     }
 
     /// The body as JSON. Whatever its content type says: `curl -d` says form data.
@@ -207,10 +208,14 @@ struct GatewayResponder: HTTPResponder {
         } catch is NIOTooManyBytesError {
             throw APIError.bodyTooLarge(limit: limit)
         }
-        do {
-            return try JSONParser.parse(Array(buffer.readableBytesView))
+        return try Self.json(in: buffer)
+    }
+
+    static func json(in body: ByteBuffer) throws(APIError) -> JSONValue {
+        do throws(JSONError) {
+            return try JSONParser.parse(Array(body.readableBytesView))
         } catch {
-            throw APIError.invalid("the body is not valid JSON: \(error)", code: "invalid_json")
+            throw .invalid("the body is not valid JSON: \(error)", code: "invalid_json")
         }
     }
 

@@ -19,6 +19,12 @@ package protocol GenerationService: Sendable {
     /// - Throws: `GenerationRefusal`, which becomes an HTTP status.
     func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream
 
+    /// As the other `submit`, for callers that are no tasks: `done` is called once, on any thread, and at once by a service
+    /// that need not wait for anything.
+    func submit(
+        _ request: GenerationRequest,
+        done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void)
+
     /// Gives up the job with this identifier: its stream ends with `.failed(.cancelled)` and its caches are
     /// freed on every server. Returns `false` when no such job is queued or running.
     func cancel(requestID: String) async -> Bool
@@ -77,6 +83,19 @@ package struct RestartOutcome: Hashable, Sendable {
 }
 
 extension GenerationService {
+    package func submit(
+        _ request: GenerationRequest,
+        done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void
+    ) {
+        Task {
+            do throws(GenerationRefusal) {
+                done(.success(try await submit(request)))
+            } catch {
+                done(.failure(error))
+            }
+        }
+    }
+
     package func glance() async -> PoolStatus { await status() }
     package func outlook() async -> PoolOutlook? { nil }
 
@@ -131,7 +150,7 @@ package enum Readiness: Hashable, Sendable {
 
 /// One job as a client asked for it, every field checked.
 package struct GenerationRequest: Hashable, Codable, Sendable {
-    /// Unique among the requests that this gateway has in flight. The client's `X-Request-ID`, or a random
+    /// Unique among the requests that this gateway has in flight. The client's `X-Request-ID`, or a new
     /// one.
     package var requestID: String
     package var model: String

@@ -4,60 +4,72 @@
 /// The job is given up, and its caches freed, when whoever reads the stream goes away: by `cancel()`, by
 /// cancelling the task that iterates, or by letting go of the stream. All three call the `onCancel` given to
 /// `makeStream`.
-///
-/// Events wait in the stream until read. Their number is bounded by the model's length, so a slow client
-/// costs at most that many events and never holds up the chain.
 package struct GenerationStream: Sendable {
     /// Tokens of the prompt, known since submission.
     package let promptTokens: Int
-    package let events: GenerationEvents
-    private let onCancel: @Sendable () -> Void
-    private let onCompletion: @Sendable () -> Void
-    private let finish: @Sendable () -> Void
+    fileprivate let source: Source
+    /// Told of each event as it is read, with the moment at which it happened.
+    fileprivate var observation: RequestObservation?
 
-    /// Makes a stream and the continuation that feeds it: yield the events, then call `finish()`.
+    /// What the copies of a stream share.
+    fileprivate final class Source: Sendable {
+        let feed = GenerationFeed()
+        let onCancel: @Sendable () -> Void
+
+        init(onCancel: @escaping @Sendable () -> Void) { self.onCancel = onCancel }
+
+        deinit { if !feed.isFinished { onCancel() } }
+
+        func cancel() {
+            onCancel()
+            feed.finish()
+        }
+    }
+
+    /// Makes a stream and what feeds it: yield the events, then call `finish()`.
     ///
     /// - Parameter onCancel: gives the job up. May be called more than once, on any thread, also after the
     ///   job ended, and must not wait: post an event and return.
     package static func makeStream(
         promptTokens: Int, onCancel: @escaping @Sendable () -> Void
-    ) -> (stream: GenerationStream, continuation: AsyncStream<GenerationEvent>.Continuation) {
-        let (events, continuation) = AsyncStream.makeStream(
-            of: GenerationEvent.self, bufferingPolicy: .unbounded)
-        continuation.onTermination = { termination in
-            if case .cancelled = termination { onCancel() }
-        }
-        let stream = GenerationStream(
-            promptTokens: promptTokens, events: GenerationEvents(base: events), onCancel: onCancel,
-            onCompletion: {}, finish: { continuation.finish() })
-        return (stream, continuation)
+    ) -> (stream: GenerationStream, feed: GenerationFeed) {
+        let stream = GenerationStream(promptTokens: promptTokens, source: Source(onCancel: onCancel))
+        return (stream, stream.source.feed)
     }
 
-    /// - Parameters:
-    ///   - onCompletion: told when the client has all it wanted although the job goes on.
-    ///   - finish: ends `events`.
-    init(
-        promptTokens: Int, events: GenerationEvents, onCancel: @escaping @Sendable () -> Void,
-        onCompletion: @escaping @Sendable () -> Void, finish: @escaping @Sendable () -> Void
-    ) {
-        self.promptTokens = promptTokens
-        self.events = events
-        self.onCancel = onCancel
-        self.onCompletion = onCompletion
-        self.finish = finish
+    /// For one reader.
+    package var events: GenerationEvents { GenerationEvents(stream: self) }
+
+    /// The same stream, told to `observation` as it is read.
+    func observed(by observation: RequestObservation) -> GenerationStream {
+        var stream = self
+        stream.observation = observation
+        return stream
+    }
+
+    /// The next event, for readers that are no tasks; see `onNews`.
+    func take() -> GenerationFeed.Taken {
+        let taken = source.feed.take()
+        if case .event(let event, let time) = taken { observation?.note(event, at: time) }
+        return taken
+    }
+
+    /// See `GenerationFeed.onNews`. `tell` must not hold the stream, which is given up when it is let go.
+    func onNews(_ news: GenerationFeed.News, _ tell: @escaping @Sendable () -> Void) {
+        source.feed.onNews(news, tell)
     }
 
     /// Gives the job up and ends the stream at once, whatever the service does. Harmless when the job has
     /// ended, or has been given up, before.
     package func cancel() {
-        onCancel()
-        finish()
+        observation?.abandoned(at: .now)
+        source.cancel()
     }
 
     /// As `cancel()`, for a job whose client has its whole answer: a stop sequence was found in the text.
     package func complete() {
-        onCompletion()
-        cancel()
+        observation?.completed(at: .now)
+        source.cancel()
     }
 }
 
@@ -66,26 +78,27 @@ package struct GenerationEvents: AsyncSequence, Sendable {
     package typealias Element = GenerationEvent
     package typealias Failure = Never
 
-    let base: AsyncStream<GenerationEvent>
-    /// Told of each event that is read.
-    var observer: (@Sendable (GenerationEvent) -> Void)?
+    fileprivate let stream: GenerationStream
 
     package struct AsyncIterator: AsyncIteratorProtocol {
-        fileprivate var base: AsyncStream<GenerationEvent>.AsyncIterator
-        fileprivate let observer: (@Sendable (GenerationEvent) -> Void)?
+        fileprivate let stream: GenerationStream
 
         package mutating func next(isolation actor: isolated (any Actor)?) async -> GenerationEvent? {
-            let event = await base.next(isolation: actor)
-            if let observer, let event { observer(event) }
+            let source = stream.source
+            let next = await withTaskCancellationHandler {
+                await source.feed.next()
+            } onCancel: {
+                source.cancel()
+            }
+            guard let (event, time) = next else { return nil }
+            stream.observation?.note(event, at: time)
             return event
         }
 
         package mutating func next() async -> GenerationEvent? { await next(isolation: nil) }
     }
 
-    package func makeAsyncIterator() -> AsyncIterator {
-        AsyncIterator(base: base.makeAsyncIterator(), observer: observer)
-    }
+    package func makeAsyncIterator() -> AsyncIterator { AsyncIterator(stream: stream) }
 }
 
 package enum GenerationEvent: Hashable, Sendable {

@@ -208,7 +208,8 @@ package final class Journal: Sendable {
             let batch = Array(taken.prefix(Self.batchLimit))
             guard !batch.isEmpty else { continue }
             do {
-                nextStep += try store.write(batch, run: run, firstStep: nextStep, at: Self.wallClock)
+                nextStep += try store.write(
+                    batch, run: run, firstStep: nextStep, at: Self.wallClock, rest: rest)
                 succeeded(batch.count)
                 taken.removeFirst(batch.count)
                 emptyLog()
@@ -220,6 +221,18 @@ package final class Journal: Sendable {
             if isDue(configuration.pruneInterval, since: &lastPruned) { prune() }
         }
     }
+
+    /// Lets others have the processor for a moment, unless somebody waits for the tables or too much waits to be written:
+    /// written in one go, the records of a commit would hold requests up for milliseconds on a machine of few processors.
+    private func rest() {
+        let isHurried = buffer.withLock { buffer in
+            !buffer.waiters.isEmpty || buffer.isClosing || buffer.waiting > Self.batchLimit
+        }
+        if !isHurried { Thread.sleep(forTimeInterval: Self.restLength) }
+    }
+
+    /// Seconds.
+    private static let restLength = 0.000_5
 
     private func isDue(_ interval: ChainModel.Duration, since last: inout ContinuousClock.Instant) -> Bool {
         guard ContinuousClock.now - last > .seconds(interval.seconds) else { return false }

@@ -113,13 +113,22 @@ struct JournalStore {
     }
 
     /// Writes all of `records` or none. Records of requests that are there already change nothing.
-    /// - Parameter firstStep: number of the first step among them within the run.
+    /// - Parameters:
+    ///   - firstStep: number of the first step among them within the run.
+    ///   - rest: called now and then, after work of a fraction of a millisecond.
     /// - Returns: steps written.
-    func write(_ records: [JournalRecord], run: Int64, firstStep: Int, at time: Double) throws -> Int {
+    func write(
+        _ records: [JournalRecord], run: Int64, firstStep: Int, at time: Double, rest: () -> Void = {}
+    ) throws -> Int {
         var steps: [JournalStep] = []
         var ends = Self.ends(in: records)
         try database.write { database in
+            var rows = 0
             for record in records {
+                if record.isOfRequest {
+                    rows += 1
+                    if rows.isMultiple(of: Self.rowsAtOnce) { rest() }
+                }
                 switch record {
                 case .step(let step): steps.append(step)
                 case .accepted(let accepted):
@@ -131,14 +140,25 @@ struct JournalStore {
                     try setStatus("interrupted", of: key, at: time, in: database)
                 }
             }
-            guard !steps.isEmpty else { return }
-            let plain = Data(try JournalText.of(steps))
-            try database.cachedStatement(
-                sql: "INSERT INTO step (run, first, count, writtenAt, steps, size) VALUES (?, ?, ?, ?, ?, ?)"
-            ).execute(arguments: [run, firstStep, steps.count, time, Deflate.compress(plain), plain.count])
+            for first in stride(from: 0, to: steps.count, by: Self.stepsInRow) {
+                rest()
+                let some = Array(steps[first..<min(steps.count, first + Self.stepsInRow)])
+                let plain = Data(try JournalText.of(some))
+                try database.cachedStatement(
+                    sql: "INSERT INTO step (run, first, count, writtenAt, steps, size) VALUES (?, ?, ?, ?, ?, ?)"
+                ).execute(
+                    arguments: [
+                        run, firstStep + first, some.count, time, Deflate.compress(plain), plain.count,
+                    ])
+            }
         }
         return steps.count
     }
+
+    /// Records of requests between two rests.
+    private static let rowsAtOnce = 8
+    /// Most steps in one row.
+    private static let stepsInRow = 64
 
     /// The ends of requests that begin among `records`, too: each is one row that is written once.
     private static func ends(in records: [JournalRecord]) -> [JournalKey: EndedRecord] {

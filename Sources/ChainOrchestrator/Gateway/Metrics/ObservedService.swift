@@ -28,44 +28,52 @@ struct ObservedService: GenerationService {
     }
 
     func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
+        let measured = arrived(request)
+        let result: Result<GenerationStream, GenerationRefusal>
+        do throws(GenerationRefusal) { result = .success(try await base.submit(request)) } catch {
+            result = .failure(error)
+        }
+        return try measured(result).get()
+    }
+
+    func submit(
+        _ request: GenerationRequest,
+        done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void
+    ) {
+        let measured = arrived(request)
+        base.submit(request) { done(measured($0)) }
+    }
+
+    /// Counts a request in.
+    /// - Returns: what makes of the service's word one that is measured.
+    private func arrived(
+        _ request: GenerationRequest
+    ) -> @Sendable (Result<GenerationStream, GenerationRefusal>) -> Result<GenerationStream, GenerationRefusal>
+    {
         let arrival = ContinuousClock.now
+        let (operation, model) = (request.input.operationName, request.model)
         metrics.arrivals.increment()
         recent.arrived()
-        let operation = request.input.operationName
-        let stream: GenerationStream
-        do {
-            stream = try await base.submit(request)
-        } catch {
-            metrics.refused(error.reasonWord).increment()
-            if error.isForCapacity { recent.refused() }
-            throw error
+        let context = ServiceContext.current ?? .topLevel
+        return { result in
+            switch result {
+            case .failure(let refusal):
+                metrics.refused(refusal.reasonWord).increment()
+                if refusal.isForCapacity { recent.refused() }
+                return result
+            case .success(let stream):
+                let span = startSpan("\(operation) \(model)", context: context, ofKind: .server)
+                if span.isRecording {
+                    span.attributes["gen_ai.operation.name"] = operation
+                    span.attributes["gen_ai.provider.name"] = "chainserve"
+                    span.attributes["gen_ai.request.model"] = model
+                }
+                let observation = RequestObservation(
+                    metrics: metrics, recent: recent, operation: operation,
+                    promptTokens: stream.promptTokens, at: arrival, span: span.isRecording ? span : nil)
+                return .success(stream.observed(by: observation))
+            }
         }
-        let span = startSpan("\(operation) \(request.model)", ofKind: .server)
-        if span.isRecording {
-            span.attributes["gen_ai.operation.name"] = operation
-            span.attributes["gen_ai.provider.name"] = "chainserve"
-            span.attributes["gen_ai.request.model"] = request.model
-        }
-        let observation = RequestObservation(
-            metrics: metrics, recent: recent, operation: operation, promptTokens: stream.promptTokens,
-            at: arrival, span: span.isRecording ? span : nil)
-        return stream.observed(by: observation)
-    }
-}
-
-extension GenerationStream {
-    /// The same stream, told to `observation` as it is read.
-    func observed(by observation: RequestObservation) -> GenerationStream {
-        let original = self
-        return GenerationStream(
-            promptTokens: promptTokens,
-            events: GenerationEvents(
-                base: original.events.base, observer: { observation.note($0, at: .now) }),
-            onCancel: {
-                observation.abandoned(at: .now)
-                original.cancel()
-            },
-            onCompletion: { observation.completed(at: .now) }, finish: {})
     }
 }
 

@@ -1,16 +1,16 @@
 import HTTPTypes
-import Hummingbird
 import Tracing
 
 extension GatewayResponder {
     /// Runs `body` within the trace that the client began, when an instrument of swift-distributed-tracing reads its
     /// headers.
-    static nonisolated(nonsending) func withTraceContext<Result>(
-        of request: Request, _ body: () async throws -> Result
-    ) async throws -> Result {
+    static func withTraceContext(of head: HTTPRequest, _ body: () -> Void) {
+        let instrument = InstrumentationSystem.instrument
+        // The one that does nothing is the rule.
+        if instrument is NoOpInstrument { return body() }
         var context = ServiceContext.current ?? .topLevel
-        InstrumentationSystem.instrument.extract(request.headers, into: &context, using: HeaderExtractor())
-        return try await ServiceContext.withValue(context, operation: body)
+        instrument.extract(head.headerFields, into: &context, using: HeaderExtractor())
+        ServiceContext.withValue(context, operation: body)
     }
 }
 

@@ -1,6 +1,5 @@
 import ChainSecurity
 import HTTPTypes
-import Hummingbird
 
 #if canImport(FoundationEssentials)
     import FoundationEssentials
@@ -15,14 +14,14 @@ struct AccessControl: Sendable {
 
     /// Whose request this is.
     /// - Returns: the client's name; `nil` where no keys are asked for.
-    func admit(_ request: Request, for right: KeyFile.Right) throws(APIError) -> String? {
+    func admit(_ head: HTTPRequest, for right: KeyFile.Right) throws(APIError) -> String? {
         guard let keys else { return nil }
         do {
-            return try keys.admit(Self.key(of: request.headers[.authorization]), for: right, at: .now)
+            return try keys.admit(Self.key(of: head.headerFields[.authorization]), for: right, at: .now)
         } catch {
             var error = refused(error)
             // Only a browser asks its user; some HTTP libraries, met with `Basic`, wait for a user in vain.
-            if error.challenge != nil, request.headers[.accept]?.contains("text/html") == true {
+            if error.challenge != nil, head.headerFields[.accept]?.contains("text/html") == true {
                 error.challenge = #"Basic realm="ChainServe", charset="UTF-8""#
             }
             throw error

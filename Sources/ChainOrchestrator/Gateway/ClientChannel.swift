@@ -1,0 +1,23 @@
+import HummingbirdCore
+import Logging
+import NIOCore
+
+/// A client's connection. Requests that generate take the lane; those of other kinds are handled by tasks, away from the
+/// event loops.
+struct ClientChannel: ServerChildChannel {
+    let base: HTTP1Channel
+    let makeLane: @Sendable () -> GenerationLane
+
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<HTTP1Channel.Value> {
+        base.setup(channel: channel, logger: logger).flatMapThrowing { value in
+            let pipeline = channel.pipeline.syncOperations
+            let place = try pipeline.handler(type: HTTPConnectionStateHandler.self)
+            try pipeline.addHandler(makeLane(), position: .after(place))
+            return value
+        }
+    }
+
+    func handle(value: HTTP1Channel.Value, logger: Logger) async {
+        await base.handle(value: value, logger: logger)
+    }
+}
