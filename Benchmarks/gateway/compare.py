@@ -24,9 +24,9 @@ CONNECTIONS = 32
 PEAK_ROUNDS = 3
 LATENCY_ROUNDS = 5
 # Fewer requests have no 99th percentile worth the name; more than this take too long.
-FEWEST, MOST = 200, 30000
-# The generator shares the machine and sends no faster: who could take more is asked for less, which favours it.
-FASTEST = 10000
+FEWEST, MOST = 200, 60000
+# The generator, which shares the machine, sends no faster: who could take more is asked for less, which favours it.
+FASTEST = 20000
 # Requests a second that do not meet.
 UNLOADED = 100
 BODY = json.dumps(
@@ -37,8 +37,8 @@ INSTANT = {
     "stepSeconds": 0, "promptSecondsPerBlock": 0, "prefillSecondsPerTokenBlock": 0, "decodeSecondsPerBlock": 0,
     "sharing": "parallel", "timeScale": 1, "carriesClock": False,
 }
-# Our gateway's HTTP, routing and JSON alone: no job, no journal, no block server.
-TOKENIZE = json.dumps({"prompt": "the"})
+# Our gateway's HTTP and JSON alone: a request for a model that there is not is read whole and refused with 404.
+REFUSED = BODY.replace("trivial", "another")
 # Our gateway in its three settings: what it does unless told otherwise, what waits for the disk, and what keeps nothing.
 OURS: dict = {"chainserve": [], "power": ["--journal-durability", "power"], "none": ["--no-journal"]}
 LABELS = {
@@ -126,11 +126,11 @@ def peak(port: int, folder: str, seconds: int) -> float:
 
 
 def latency(
-    load: str, port: int, rate: float, seconds: int, seed: int, body: str = BODY, path: str = "/v1/chat/completions"
+    load: str, port: int, rate: float, seconds: int, seed: int, body: str = BODY, status: int = 200
 ) -> dict:
     """Latency in ms under Poisson arrivals, counted from when each request was due."""
     count = min(MOST, max(FEWEST, int(rate * seconds)))
-    command = [load, str(port), f"{rate:.3f}", str(count), str(seed), body, path]
+    command = [load, str(port), f"{rate:.3f}", str(count), str(seed), body, str(status)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
@@ -232,7 +232,7 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
     unloaded: list = []
     http: list = []
 
-    def ours_at(rate: float, number: int, *what: str) -> dict:
+    def ours_at(rate: float, number: int, *what) -> dict:
         """As `latency`, with the processor time that a request takes of ours, and how busy the machine is."""
         (busy, had), used = machine(), processor_seconds(ours)
         run = latency(load, ports["chainserve"], rate, seconds, number + 1, *what)
@@ -244,7 +244,7 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
 
     for number in range(LATENCY_ROUNDS):
         unloaded.append(ours_at(UNLOADED, number))
-        http.append(ours_at(asked(rates["chainserve"]), number, TOKENIZE, "/tokenize"))
+        http.append(ours_at(asked(rates["chainserve"]), number, REFUSED, 404))
         for name in names:
             # The slowest takes longest and varies least for its size.
             if name == "litellm" and number >= PEAK_ROUNDS:
@@ -262,7 +262,7 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
     half = asked(rates["chainserve"])
     for title, rate, runs in [
         ("a chat request", half, [whole for whole, _ in rounds["chainserve"]]),
-        ("HTTP, routing and JSON alone (`/tokenize`)", half, http),
+        ("HTTP and JSON alone: a request that is refused (404)", half, http),
         ("a chat request when little else is asked", UNLOADED, unloaded),
     ]:
         middle = {key: median([run[key] for run in runs]) for key in ["p50", "p99", "processor_us", "busy"]}

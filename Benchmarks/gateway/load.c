@@ -1,10 +1,10 @@
 // Sends one HTTP request again and again at Poisson times, whatever has become of those before, and measures each from
 // the time at which it was due to the last byte of its answer. One thread, as little work as possible, for it shares the
 // machine with what it measures; with real-time priority where that is allowed, since clients would have machines of
-// their own. Answers must be 200 and have a Content-Length.
+// their own. Answers must have the status that is expected, and a Content-Length.
 //
-// usage: load PORT RATE COUNT SEED BODY [PATH]
-// 127.0.0.1; COUNT requests are counted, a tenth more before them is not; PATH is /v1/chat/completions unless given.
+// usage: load PORT RATE COUNT SEED BODY [STATUS]
+// 127.0.0.1, /v1/chat/completions; COUNT requests are counted, a tenth more before them is not; STATUS is 200 unless given.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +23,8 @@
 #include <unistd.h>
 
 enum { connection_limit = 1024, first_connections = 32, answer_limit = 65536, give_up_seconds = 30 };
+
+static long status = 200;
 
 struct connection {
     int descriptor;
@@ -85,8 +87,8 @@ static int is_whole(const struct connection *connection) {
     if (!end) return 0;
     const char *length = strcasestr(connection->answer, "\r\ncontent-length:");
     if (!length || length > end) fail("an answer has no Content-Length");
-    if (strncmp(connection->answer, "HTTP/1.1 200", 12) != 0) {
-        fprintf(stderr, "load: an answer is not 200:\n%s\n", connection->answer);
+    if (strncmp(connection->answer, "HTTP/1.1 ", 9) != 0 || strtol(connection->answer + 9, NULL, 10) != status) {
+        fprintf(stderr, "load: an answer is not %ld:\n%s\n", status, connection->answer);
         exit(1);
     }
     return connection->received >= (size_t)(end + 4 - connection->answer) + strtoul(length + 17, NULL, 10);
@@ -119,9 +121,10 @@ int main(int argc, char **argv) {
     state = strtoull(argv[4], NULL, 10) * 0x9E3779B97F4A7C15ull | 1;
     static char request[8192];
     const int size = snprintf(request, sizeof request,
-        "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         "Authorization: Bearer none\r\nContent-Length: %zu\r\n\r\n%s",
-        argc > 6 ? argv[6] : "/v1/chat/completions", strlen(argv[5]), argv[5]);
+        strlen(argv[5]), argv[5]);
+    if (argc > 6) status = atol(argv[6]);
     prctl(PR_SET_TIMERSLACK, 1);
     struct sched_param priority = {.sched_priority = 1};
     const int real_time = sched_setscheduler(0, SCHED_FIFO, &priority) == 0;

@@ -103,7 +103,9 @@ struct GenerationFeedTests {
         feed.finish()
         #expect(await reader.value == 100)
         #expect(cancelled.load(ordering: .relaxed) == 0)
-        let (endless, _) = GenerationStream.makeStream(promptTokens: 1) { cancelled.add(1, ordering: .relaxed) }
+        let (endless, _) = GenerationStream.makeStream(promptTokens: 1) {
+            cancelled.add(1, ordering: .relaxed)
+        }
         let waiting = Task { for await _ in endless.events {} }
         await Task.yield()
         waiting.cancel()

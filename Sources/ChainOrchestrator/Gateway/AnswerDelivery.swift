@@ -58,7 +58,9 @@ struct AnswerDelivery {
     var isStreamed: Bool { writer.options.isStreamed }
 
     /// Has `tell` called when `next` has found nothing and may find more.
-    func onNews(_ tell: @escaping @Sendable () -> Void) { stream.onNews(isWantedAtOnce ? .anyEvent : .end, tell) }
+    func onNews(_ tell: @escaping @Sendable () -> Void) {
+        stream.onNews(isWantedAtOnce ? .anyEvent : .end, tell)
+    }
 
     /// The client is gone: gives the job up.
     func cancel() { stream.cancel() }

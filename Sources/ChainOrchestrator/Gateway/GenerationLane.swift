@@ -286,7 +286,9 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     /// Leaves the client time to read what was sent: what it may still be sending would make a closed socket throw that away.
     private func close(_ context: ChannelHandlerContext) {
         context.close(mode: .output, promise: nil)
-        context.eventLoop.assumeIsolated().scheduleTask(in: Self.farewell) { self.context?.close(promise: nil) }
+        context.eventLoop.assumeIsolated().scheduleTask(in: Self.farewell) {
+            self.context?.close(promise: nil)
+        }
     }
 
     private static let farewell = TimeAmount.seconds(2)

@@ -145,7 +145,10 @@ struct JournalStore {
                 let some = Array(steps[first..<min(steps.count, first + Self.stepsInRow)])
                 let plain = Data(try JournalText.of(some))
                 try database.cachedStatement(
-                    sql: "INSERT INTO step (run, first, count, writtenAt, steps, size) VALUES (?, ?, ?, ?, ?, ?)"
+                    sql: """
+                        INSERT INTO step (run, first, count, writtenAt, steps, size)
+                        VALUES (?, ?, ?, ?, ?, ?)
+                        """
                 ).execute(
                     arguments: [
                         run, firstStep + first, some.count, time, Deflate.compress(plain), plain.count,

@@ -44,12 +44,12 @@ struct ObservedService: GenerationService {
         base.submit(request) { done(measured($0)) }
     }
 
+    /// The service's word on a request.
+    private typealias Word = Result<GenerationStream, GenerationRefusal>
+
     /// Counts a request in.
     /// - Returns: what makes of the service's word one that is measured.
-    private func arrived(
-        _ request: GenerationRequest
-    ) -> @Sendable (Result<GenerationStream, GenerationRefusal>) -> Result<GenerationStream, GenerationRefusal>
-    {
+    private func arrived(_ request: GenerationRequest) -> @Sendable (Word) -> Word {
         let arrival = ContinuousClock.now
         let (operation, model) = (request.input.operationName, request.model)
         metrics.arrivals.increment()
