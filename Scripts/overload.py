@@ -167,6 +167,8 @@ def main():
     parser.add_argument("--prompt-bytes", type=int, default=0, help="pad prompts to this length, at most 2000")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if not 0 <= options.prompt_bytes <= 2000:
+        parser.error("--prompt-bytes must be from 0 to 2000: a longer prompt does not fit the pool's model")
     binary = os.path.abspath(options.binary)
     folder = tempfile.mkdtemp(prefix="chainserve-overload-")
     path = os.path.join(folder, "plan.yaml")

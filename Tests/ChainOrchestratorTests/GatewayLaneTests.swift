@@ -121,6 +121,34 @@ struct GatewayLaneTests {
         }
     }
 
+    @Test(
+        "paths may be written in several ways; with another method they are 405",
+        arguments: [
+            "/v1/chat/completions", "/v1/chat/completions/", "//v1//chat/completions", "/v1/%63hat/completions",
+            "/v1/chat/completions?x=1",
+        ])
+    func paths(path: String) async throws {
+        try await withGateway(ScriptedService()) { port in
+            let client = try await TestClient(port: port)
+            #expect(try await client.post(path, chatBody()).status == 200)
+            let text = #"{"model":"test/model","prompt":"a"}"#
+            let other = path.replacingOccurrences(of: "chat/", with: "")
+                .replacingOccurrences(of: "%63hat/", with: "")
+            #expect(try await client.post(other, text).json["object"] == .string("text_completion"))
+            for method in ["GET", "PUT", "DELETE"] {
+                try await client.send(method, path)
+                let answer = try await client.answer()
+                #expect(answer.status == 405)
+                #expect(answer.headers["allow"] == "POST")
+            }
+            try await client.send("POST", "/v1/requests/x/stream", body: "")
+            let answer = try await client.answer()
+            #expect(answer.status == 405)
+            #expect(answer.headers["allow"] == "GET")
+            #expect(try await client.get("/v1/requests/x/stream/").status == 404)
+        }
+    }
+
     @Test("a long prompt is dealt with elsewhere: it holds up no other request of its event loop")
     func longPrompt() async throws {
         let isLongUnderWay = Held(false)

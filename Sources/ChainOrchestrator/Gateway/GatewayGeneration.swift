@@ -11,31 +11,21 @@ enum GenerationRoute: Hashable {
 
     /// `nil` for every other request.
     init?(_ head: HTTPRequest) {
-        guard let path = head.path else { return nil }
-        switch head.method {
-        case .post: self.init(posting: path)
-        case .get: self.init(getting: path)
+        guard head.method == .post || head.method == .get, let path = head.path else { return nil }
+        // Nearly all of them.
+        if head.method == .post, path == "/v1/chat/completions" {
+            self = .answer(.chat)
+            return
+        }
+        let segments = GatewayResponder.segments(
+            of: path.utf8.firstIndex(of: UInt8(ascii: "?")).map { path[..<$0] } ?? path[...])
+        switch (head.method, segments.count) {
+        case (.post, 2) where segments == ["v1", "completions"]: self = .answer(.completion)
+        case (.post, 3) where segments == ["v1", "chat", "completions"]: self = .answer(.chat)
+        case (.get, 4) where segments[0] == "v1" && segments[1] == "requests" && segments[3] == "stream":
+            self = .reopening(id: segments[2])
         default: return nil
         }
-    }
-
-    private init?(posting path: String) {
-        switch Self.withoutQuery(path) {
-        case "/v1/chat/completions": self = .answer(.chat)
-        case "/v1/completions": self = .answer(.completion)
-        default: return nil
-        }
-    }
-
-    private init?(getting path: String) {
-        guard path.hasPrefix("/v1/requests/") else { return nil }
-        let segments = Self.withoutQuery(path).split(separator: "/")
-        guard segments.count == 4, segments[3] == "stream" else { return nil }
-        self = .reopening(id: GatewayResponder.percentDecoded(segments[2]))
-    }
-
-    private static func withoutQuery(_ path: String) -> Substring {
-        path.utf8.firstIndex(of: UInt8(ascii: "?")).map { path[..<$0] } ?? path[...]
     }
 }
 

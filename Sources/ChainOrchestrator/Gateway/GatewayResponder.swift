@@ -122,7 +122,7 @@ struct GatewayResponder: HTTPResponder {
     private func route(of request: Request) throws -> (Route, HTTPRequest.Method) {
         let path = request.uri.path
         if let route = SightResponder.route(path) { return (.sight(route), .get) }
-        let segments = path.split(separator: "/").map { Self.percentDecoded($0) }
+        let segments = Self.segments(of: path[...])
         switch segments.first {
         case "health" where segments.count == 1: return (.health, .get)
         case "ready" where segments.count == 1: return (.ready, .get)
@@ -150,8 +150,12 @@ struct GatewayResponder: HTTPResponder {
         throw APIError.unknownPath(path)
     }
 
+    static func segments(of path: Substring) -> [String] {
+        path.split(separator: "/").map { percentDecoded($0) }
+    }
+
     /// What is not a valid escape stays as it is.
-    static func percentDecoded(_ text: Substring) -> String {
+    private static func percentDecoded(_ text: Substring) -> String {
         guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
         let bytes = Array(text.utf8)
         var decoded: [UInt8] = []
