@@ -108,16 +108,20 @@ struct GatewayLaneTests {
 
     @Test("after Connection: close nothing more is answered, and the connection ends")
     func lastRequest() async throws {
-        try await withGateway(ScriptedService()) { port in
-            for stream in [false, true] {
+        let service = ScriptedService()
+        try await withGateway(service) { port in
+            for (stream, isLate) in [(false, false), (true, false), (false, true), (true, true)] {
                 let client = try await TestClient(port: port)
                 let body = chatBody(stream: stream)
+                let more = Self.request("POST", "/v1/chat/completions", body: body)
                 try await client.send(
                     Self.request("POST", "/v1/chat/completions", "connection: close\r\n", body: body)
-                        + Self.request("POST", "/v1/chat/completions", body: body))
+                        + (isLate ? "" : more))
                 #expect(try await client.answer().status == 200)
+                if isLate { try? await client.send(more) }
                 #expect(await client.rest().isEmpty)
             }
+            #expect(service.submitted.count == 4, "one for each connection")
         }
     }
 

@@ -60,6 +60,28 @@ struct JournalTests {
         }
     }
 
+    @Test(
+        "Any number of steps in one commit is found again, whole and in order", arguments: [1, 64, 65, 1000])
+    func manySteps(count: Int) async throws {
+        try await withJournal { configuration in
+            let store = try JournalStore(configuration)
+            let run = try store.beginRun(setting, at: 0)
+            let steps = (0..<2 * count).map {
+                JournalStep(at: Instant(nanoseconds: Int64($0)), event: .tick, actions: [])
+            }
+            var written = 0
+            for commit in [steps[..<count], steps[count...]] {
+                written += try store.write(commit.map { .step($0) }, run: run, firstStep: written, at: 100)
+            }
+            try store.database.close()
+            let reader = try JournalReader(path: configuration.path)
+            var found: [JournalStep] = []
+            try reader.steps(of: run) { found.append($0) }
+            #expect(found == steps)
+            #expect(try reader.runs().first?.stepCount == steps.count)
+        }
+    }
+
     @Test("What was written is found again; only its owner may read it")
     func roundTrip() async throws {
         try await withJournal { configuration in
