@@ -111,14 +111,18 @@ struct GatewayLaneTests {
         let service = ScriptedService()
         try await withGateway(service) { port in
             for (stream, isLate) in [(false, false), (true, false), (false, true), (true, true)] {
-                let client = try await TestClient(port: port)
+                let client = try await TestClient(port: port, keepsItsSideOpen: isLate)
                 let body = chatBody(stream: stream)
                 let more = Self.request("POST", "/v1/chat/completions", body: body)
                 try await client.send(
                     Self.request("POST", "/v1/chat/completions", "connection: close\r\n", body: body)
                         + (isLate ? "" : more))
                 #expect(try await client.answer().status == 200)
-                if isLate { try? await client.send(more) }
+                if isLate {
+                    try await client.send(more)
+                    try await Task.sleep(for: .milliseconds(100))
+                    try await client.close()
+                }
                 #expect(await client.rest().isEmpty)
             }
             #expect(service.submitted.count == 4, "one for each connection")

@@ -40,9 +40,11 @@ final class TestClient {
     private var incoming: AsyncStream<ByteBuffer>.AsyncIterator
     private var unread = ByteBuffer()
 
-    init(port: Int) async throws {
+    /// - Parameter keepsItsSideOpen: when the server has said that it sends no more.
+    init(port: Int, keepsItsSideOpen: Bool = false) async throws {
         let (stream, continuation) = AsyncStream.makeStream(of: ByteBuffer.self)
         channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .channelOption(.allowRemoteHalfClosure, value: keepsItsSideOpen)
             .channelInitializer { $0.pipeline.addHandler(Receiver(continuation)) }
             .connect(host: "127.0.0.1", port: port).get()
         incoming = stream.makeAsyncIterator()

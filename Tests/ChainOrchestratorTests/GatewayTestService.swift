@@ -121,7 +121,7 @@ final class ScriptedService: GenerationService {
 
     func readiness() async -> Readiness { state.withLock { $0.readiness } }
 
-    func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
+    private func accept(_ request: GenerationRequest) throws(GenerationRefusal) -> GenerationStream {
         if let refusal = state.withLock({ $0.nextRefusal() }) { throw refusal }
         let id = request.requestID
         let (stream, events) = GenerationStream.makeStream(promptTokens: promptTokens) { [weak self] in
@@ -148,9 +148,7 @@ final class ScriptedService: GenerationService {
     ) {
         onSubmission(request)
         Task {
-            do throws(GenerationRefusal) { done(.success(try await submit(request))) } catch {
-                done(.failure(error))
-            }
+            done(Result { () throws(GenerationRefusal) in try accept(request) })
         }
     }
 

@@ -125,13 +125,6 @@ package final class Orchestrator: GenerationService {
 
     package func readiness() async -> Readiness { await conductor.readiness() }
 
-    package func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
-        let result = await withCheckedContinuation { answer in
-            submit(request) { answer.resume(returning: $0) }
-        }
-        return try result.get()
-    }
-
     package func submit(
         _ request: GenerationRequest,
         done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void

@@ -11,10 +11,6 @@ struct AnswerDelivery {
         case parts([ByteBuffer], isLast: Bool)
         /// There is no whole answer.
         case failed(APIError)
-        /// Nothing yet.
-        case nothing
-
-        var isNothing: Bool { if case .nothing = self { true } else { false } }
     }
 
     /// A whole answer in the making.
@@ -65,11 +61,11 @@ struct AnswerDelivery {
     /// The client is gone: gives the job up.
     func cancel() { stream.cancel() }
 
-    /// - Returns: `.nothing` when all events so far are taken.
-    mutating func next() -> Output {
+    /// - Returns: `nil` when all events so far are taken.
+    mutating func next() -> Output? {
         while true {
             switch stream.take() {
-            case .nothing: return .nothing
+            case .nothing: return nil
             case .end: return end(.internal(message: "the answer ended without a result"))
             case .event(let event, let time):
                 hasEnded = event.isLast

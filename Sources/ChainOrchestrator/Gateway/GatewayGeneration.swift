@@ -19,12 +19,18 @@ enum GenerationRoute: Hashable {
         }
         let segments = GatewayResponder.segments(
             of: path.utf8.firstIndex(of: UInt8(ascii: "?")).map { path[..<$0] } ?? path[...])
-        switch (head.method, segments.count) {
-        case (.post, 2) where segments == ["v1", "completions"]: self = .answer(.completion)
-        case (.post, 3) where segments == ["v1", "chat", "completions"]: self = .answer(.chat)
-        case (.get, 4) where segments[0] == "v1" && segments[1] == "requests" && segments[3] == "stream":
-            self = .reopening(id: segments[2])
-        default: return nil
+        guard let (route, method) = Self.at(segments), method == head.method else { return nil }
+        self = route
+    }
+
+    /// What is at a path, and the only method for it.
+    static func at(_ segments: [String]) -> (GenerationRoute, HTTPRequest.Method)? {
+        switch segments.count {
+        case 2 where segments == ["v1", "completions"]: (.answer(.completion), .post)
+        case 3 where segments == ["v1", "chat", "completions"]: (.answer(.chat), .post)
+        case 4 where segments[0] == "v1" && segments[1] == "requests" && segments[3] == "stream":
+            (.reopening(id: segments[2]), .get)
+        default: nil
         }
     }
 }
@@ -173,12 +179,9 @@ extension GatewayResponder {
     ) -> HTTPResponse {
         var head = HTTPResponse(status: status)
         for field in fields { head.headerFields.append(field) }
-        head.headerFields.append(HTTPField(name: .requestID, value: requestID))
-        if service.modelCard.isEmulated {
-            head.headerFields.append(HTTPField(name: .engine, value: "emulated"))
-        }
+        finish(&head.headerFields, status, requestID: requestID)
+        // Hummingbird adds it to the others.
         head.headerFields.append(HTTPField(name: .date, value: date.text(at: now())))
-        access.metrics.responded(status.code).increment()
         return head
     }
 

@@ -77,10 +77,15 @@ struct GatewayResponder: HTTPResponder {
 
     private func finished(_ response: Response, requestID: String) -> Response {
         var response = response
-        response.headers[.requestID] = requestID
-        if service.modelCard.isEmulated { response.headers[.engine] = "emulated" }
-        access.metrics.responded(response.status.code).increment()
+        finish(&response.headers, response.status, requestID: requestID)
         return response
+    }
+
+    /// Adds what every response carries, and counts it.
+    func finish(_ fields: inout HTTPFields, _ status: HTTPResponse.Status, requestID: String) {
+        fields.append(HTTPField(name: .requestID, value: requestID))
+        if service.modelCard.isEmulated { fields.append(HTTPField(name: .engine, value: "emulated")) }
+        access.metrics.responded(status.code).increment()
     }
 
     // MARK: Routing
@@ -123,6 +128,7 @@ struct GatewayResponder: HTTPResponder {
         let path = request.uri.path
         if let route = SightResponder.route(path) { return (.sight(route), .get) }
         let segments = Self.segments(of: path[...])
+        if let (_, method) = GenerationRoute.at(segments) { return (.generation, method) }
         switch segments.first {
         case "health" where segments.count == 1: return (.health, .get)
         case "ready" where segments.count == 1: return (.ready, .get)
@@ -136,11 +142,7 @@ struct GatewayResponder: HTTPResponder {
             case "models" where rest.isEmpty: return (.models, .get)
             // A model's name may hold slashes.
             case "models": return (.model(rest.joined(separator: "/")), .get)
-            case "completions" where rest.isEmpty: return (.generation, .post)
-            case "chat" where rest == ["completions"]: return (.generation, .post)
             case "requests" where rest.count == 1: return (.cancel(segments[2]), .delete)
-            case "requests" where rest.count == 2 && segments[3] == "stream":
-                return (.generation, .get)
             case "requests" where rest.count == 2 && segments[3] == "cancel":
                 return (.cancel(segments[2]), .post)
             default: break

@@ -135,13 +135,8 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case ChannelEvent.inputClosed? = event as? ChannelEvent { leave() }
+        if event is ConnectionGuard.ClientIsGone { leave() }
         context.fireUserInboundEventTriggered(event)
-    }
-
-    func channelInactive(context: ChannelHandlerContext) {
-        leave()
-        context.fireChannelInactive()
     }
 
     private func leave() {
@@ -221,10 +216,8 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     private func deliver() {
         guard let context else { return }
         var hasSaidSomething = false
-        while delivery != nil, delivery?.isStreamed == false || context.channel.isWritable {
-            guard let output = delivery?.next() else { break }
+        while delivery?.isStreamed == false || context.channel.isWritable, let output = delivery?.next() {
             say(output, context)
-            guard !output.isNothing else { break }
             hasSaidSomething = true
         }
         if hasSaidSomething { context.flush() }
@@ -254,7 +247,6 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func say(_ output: AnswerDelivery.Output, _ context: ChannelHandlerContext) {
         switch output {
-        case .nothing: return
         case .parts(let parts, let isLast):
             for part in parts { context.write(wrapOutboundOut(.body(part)), promise: nil) }
             if isLast { end(context) }

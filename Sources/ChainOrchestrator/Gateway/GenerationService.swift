@@ -11,16 +11,13 @@ package protocol GenerationService: Sendable {
     /// Whether requests can be served now. Cheap: asked by `/ready` every few seconds.
     func readiness() async -> Readiness
 
-    /// Takes a request in, or refuses it. Returns once the prompt is tokenized and the job is running or
-    /// queued; waiting in the queue happens in the stream.
+    /// Takes a request in, or refuses it: `done` is called once the prompt is tokenized and the job is running or
+    /// queued, on any thread, and at once by a service that need not wait for anything. Waiting in the queue happens in
+    /// the stream.
     ///
     /// The gateway has checked every field's type and range and the model's name. It has not checked the
     /// prompt's length in tokens nor that token identifiers are in the vocabulary.
-    /// - Throws: `GenerationRefusal`, which becomes an HTTP status.
-    func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream
-
-    /// As the other `submit`, for callers that are no tasks: `done` is called once, on any thread, and at once by a service
-    /// that need not wait for anything.
+    /// - Parameter done: called once; a `GenerationRefusal` becomes an HTTP status.
     func submit(
         _ request: GenerationRequest,
         done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void)
@@ -83,17 +80,12 @@ package struct RestartOutcome: Hashable, Sendable {
 }
 
 extension GenerationService {
-    package func submit(
-        _ request: GenerationRequest,
-        done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void
-    ) {
-        Task {
-            do throws(GenerationRefusal) {
-                done(.success(try await submit(request)))
-            } catch {
-                done(.failure(error))
-            }
+    /// As `submit(_:done:)`, for tasks.
+    package func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
+        let result = await withCheckedContinuation { answer in
+            submit(request) { answer.resume(returning: $0) }
         }
+        return try result.get()
     }
 
     package func glance() async -> PoolStatus { await status() }

@@ -27,40 +27,21 @@ struct ObservedService: GenerationService {
         try await base.reopen(requestID: requestID, of: client)
     }
 
-    func submit(_ request: GenerationRequest) async throws(GenerationRefusal) -> GenerationStream {
-        let measured = arrived(request)
-        let result: Result<GenerationStream, GenerationRefusal>
-        do throws(GenerationRefusal) { result = .success(try await base.submit(request)) } catch {
-            result = .failure(error)
-        }
-        return try measured(result).get()
-    }
-
     func submit(
         _ request: GenerationRequest,
         done: @escaping @Sendable (Result<GenerationStream, GenerationRefusal>) -> Void
     ) {
-        let measured = arrived(request)
-        base.submit(request) { done(measured($0)) }
-    }
-
-    /// The service's word on a request.
-    private typealias Word = Result<GenerationStream, GenerationRefusal>
-
-    /// Counts a request in.
-    /// - Returns: what makes of the service's word one that is measured.
-    private func arrived(_ request: GenerationRequest) -> @Sendable (Word) -> Word {
         let arrival = ContinuousClock.now
         let (operation, model) = (request.input.operationName, request.model)
         metrics.arrivals.increment()
         recent.arrived()
         let context = ServiceContext.current ?? .topLevel
-        return { result in
+        base.submit(request) { result in
             switch result {
             case .failure(let refusal):
                 metrics.refused(refusal.reasonWord).increment()
                 if refusal.isForCapacity { recent.refused() }
-                return result
+                done(result)
             case .success(let stream):
                 let span = startSpan("\(operation) \(model)", context: context, ofKind: .server)
                 if span.isRecording {
@@ -71,7 +52,7 @@ struct ObservedService: GenerationService {
                 let observation = RequestObservation(
                     metrics: metrics, recent: recent, operation: operation,
                     promptTokens: stream.promptTokens, at: arrival, span: span.isRecording ? span : nil)
-                return .success(stream.observed(by: observation))
+                done(.success(stream.observed(by: observation)))
             }
         }
     }
