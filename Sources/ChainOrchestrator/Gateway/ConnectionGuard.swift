@@ -23,9 +23,6 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         var onDisconnect: @Sendable () -> Void
     }
 
-    /// Goes inbound, before whatever showed it, when the client goes away; perhaps more than once.
-    struct ClientIsGone {}
-
     private let bodyTimeout: TimeAmount
     private let writeTimeout: TimeAmount
     private let bodyLimit: Int
@@ -78,16 +75,12 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         // A client that closed its socket and one that closed only its sending side look alike from here. No
         // client of an HTTP interface does the latter while it waits; nginx, too, takes it for gone.
-        if case ChannelEvent.inputClosed? = event as? ChannelEvent {
-            disconnected()
-            context.fireUserInboundEventTriggered(ClientIsGone())
-        }
+        if case ChannelEvent.inputClosed? = event as? ChannelEvent { disconnected() }
         context.fireUserInboundEventTriggered(event)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
         disconnected()
-        context.fireUserInboundEventTriggered(ClientIsGone())
         context.fireChannelInactive()
     }
 

@@ -37,8 +37,6 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     private var isProceeding = false
     private var wantsRead = false
     private var heldError: (any Error)?
-    /// The client went away.
-    private var isGone = false
 
     init(responder: GatewayResponder) {
         self.responder = responder
@@ -47,9 +45,14 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
+    /// The connection is gone, which Hummingbird closes, too, as soon as the client sends no more: its job is given up.
     func handlerRemoved(context: ChannelHandlerContext) {
-        leave()
         self.context = nil
+        held.removeAll()
+        guard var delivery else { return }
+        self.delivery = nil
+        delivery.cancel()
+        say(delivery.end(.cancelled), context)
     }
 
     // MARK: What comes in
@@ -74,7 +77,6 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     /// - Returns: whether it was passed on.
     private func receive(_ part: HTTPRequestPart, _ context: ChannelHandlerContext) -> Bool {
         switch part {
-        case .head where isLast: isSkipping = true
         case .head(let head):
             guard let route = GenerationRoute(head) else {
                 passed += 1
@@ -134,21 +136,6 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if event is ConnectionGuard.ClientIsGone { leave() }
-        context.fireUserInboundEventTriggered(event)
-    }
-
-    private func leave() {
-        isGone = true
-        held.removeAll()
-        reading = nil
-        guard var delivery, let context else { return }
-        self.delivery = nil
-        delivery.cancel()
-        say(delivery.end(.cancelled), context)
-    }
-
     // MARK: One request
 
     private func begin(_ head: HTTPRequest, _ route: GenerationRoute, _ context: ChannelHandlerContext) {
@@ -204,7 +191,6 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
         case .failure(let error): say(.failed(error), context)
         case .success(let delivery):
             self.delivery = delivery
-            if isGone { return leave() }
             if delivery.isStreamed { beginStream(context) }
             let eventLoop = context.eventLoop
             let bound = NIOLoopBound(self, eventLoop: eventLoop)
