@@ -99,6 +99,8 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
+        // Event loops that look for events before they sleep: in the place of the C library's `epoll_wait`.
+        .target(name: "CPolling"),
         .target(
             name: "ChainOrchestrator",
             dependencies: [
@@ -141,7 +143,7 @@ let package = Package(
             dependencies: [
                 "ChainBench", "ChainDispatch", "ChainExperiments", "ChainFormats", "ChainNode",
                 "ChainOptimum",
-                "ChainOrchestrator", "ChainPlanning", "ChainSecurity", "ChainSimulation",
+                "ChainOrchestrator", "ChainPlanning", "ChainSecurity", "ChainSimulation", "CPolling",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -211,6 +213,13 @@ let package = Package(
             name: "ChainSecurityTests",
             dependencies: [
                 "ChainSecurity", "ChainNode", "ChainOrchestrator",
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        .testTarget(
+            name: "CPollingTests",
+            dependencies: [
+                "CPolling",
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         .testTarget(name: "ChainNodeTests", dependencies: ["ChainNode", "ChainOrchestrator"]),

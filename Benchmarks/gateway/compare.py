@@ -40,10 +40,12 @@ INSTANT = {
 }
 # Our gateway's HTTP and JSON alone: a request for a model that there is not is read whole and refused with 404.
 REFUSED = BODY.replace("trivial", "another")
-# Our gateway in its three settings: what it does unless told otherwise, what waits for the disk, and what keeps nothing.
-OURS: dict = {"chainserve": [], "power": ["--journal-durability", "power"], "none": ["--no-journal"]}
+# Our gateway in its settings: what it does unless told otherwise, what sleeps between any two events, what waits for the
+# disk, and what keeps nothing.
+OURS: dict = {"chainserve": [], "asleep": ["--busy-poll", "0"], "power": ["--journal-durability", "power"], "none": ["--no-journal"]}
 LABELS = {
     "chainserve": "chainserve",
+    "asleep": "chainserve `--busy-poll 0`",
     "power": "chainserve `--journal-durability power`",
     "none": "chainserve `--no-journal`",
     "nginx": "nginx `least_conn`",

@@ -1,3 +1,4 @@
+import CPolling
 import ChainFormats
 import ChainModel
 import ChainOrchestrator
@@ -66,6 +67,7 @@ struct PoolService {
             eventLoops: Self.eventLoops)
         self.logger = logger
         self.console = console
+        Self.poll(for: service.busyPoll)
     }
 
     /// Clients' connections and the servers' links share half as many event loops as there are processors: a request then
@@ -73,6 +75,13 @@ struct PoolService {
     /// the process.
     private static let eventLoops = MultiThreadedEventLoopGroup(
         numberOfThreads: max(1, System.coreCount / 2))
+
+    /// Has the event loops look for events before they sleep.
+    private static func poll(for longest: ChainModel.Duration) {
+        for eventLoop in eventLoops.makeIterator() {
+            eventLoop.execute { chainserve_poll_before_sleep(longest.nanoseconds) }
+        }
+    }
 
     /// Finds out whether the gateway will be able to listen, before servers are started and measured.
     static func checkPort(_ configuration: GatewayConfiguration) async throws {

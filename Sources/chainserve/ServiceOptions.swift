@@ -92,6 +92,13 @@ struct ServiceArguments: ParsableArguments {
     @Option(help: "Compute threads of the embedding and the output head.")
     var headThreads = 1
 
+    @Option(
+        help: """
+            Microseconds for which an event loop looks for events before it sleeps, as long as they come that close \
+            (Linux); 0: it sleeps at once.
+            """)
+    var busyPoll = 1000
+
     @OptionGroup var logging: LogArguments
 
     @OptionGroup(title: "Security") var door: DoorArguments
@@ -128,6 +135,9 @@ struct ServiceArguments: ParsableArguments {
                 "--no-journal excludes --journal, --no-journal-texts and --journal-durability power")
         }
         guard headThreads >= 1 else { throw ValidationError("--head-threads must be at least 1") }
+        guard (0...100_000).contains(busyPoll) else {
+            throw ValidationError("--busy-poll must be microseconds, from 0 to 100000")
+        }
     }
 
     var logger: Logger { logging.logger("chainserve", default: .warning) }
@@ -178,7 +188,7 @@ struct ServiceArguments: ParsableArguments {
             keptStates: KeptStatesBounds(
                 perJob: ByteCount(recoveryMemoryPerRequest << 20), inAll: ByteCount(recoveryMemory << 20)),
             journal: kept, isJournalChosen: path != nil, drainLimit: drainLimit, planning: planning,
-            replan: replan, move: move)
+            replan: replan, move: move, busyPoll: Duration(nanoseconds: Int64(busyPoll) * 1000))
     }
 
     /// `http` or `https`.
@@ -206,6 +216,8 @@ struct ServiceOptions {
     var planning: PlanningOptions
     var replan: ReplanMode
     var move: MoveBounds
+    /// How long an event loop looks for events before it sleeps.
+    var busyPoll: Duration
 }
 
 /// What is done when requests come at another rate than planned for.

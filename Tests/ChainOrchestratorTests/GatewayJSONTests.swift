@@ -15,7 +15,12 @@ struct GatewayJSONTests {
         #expect(try parse("-0") == .integer(0))
         #expect(try parse("1.0") == .number(1))
         #expect(try parse("1e2") == .number(100))
+        #expect(try parse("100000000000000") == .integer(100_000_000_000_000))
+        #expect(try parse("-99999999999999") == .integer(-99_999_999_999_999))
+        #expect(try parse("1234567890123456") == .integer(1_234_567_890_123_456))
+        #expect(try parse("-9223372036854775808") == .integer(.min))
         #expect(try parse("9223372036854775807") == .integer(.max))
+        #expect(try parse(#""plain""#) == "plain" && parse(#""""#) == "" && parse(#""é""#) == "é")
         #expect(try parse("9223372036854775808") == .number(9_223_372_036_854_775_808))
         #expect(try parse(#""\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é""#) == "\"\\/\u{8}\u{C}\n\r\té😀é")
         #expect(try parse("[1, [], {}]") == .array([.integer(1), .array([]), .object([:])]))
@@ -77,7 +82,12 @@ struct GatewayJSONTests {
     func roundTrip() throws {
         let nasty = "\u{0}\u{1F}\u{7F}\"\\/\n\r\t\u{2028}é😀"
         let bytes = JSONWriter.object { writer in
-            writer.field(nasty, nasty)
+            writer.field(named: nasty, 0.5)
+            writer.field("text", nasty)
+            writer.field("seed", UInt64.max)
+            writer.arrayField("numbers") { list in
+                for number in [0, 9, 10, -1, 1234, Int.max, .min] { list.value(number) }
+            }
             writer.arrayField("list") {
                 $0.value(-1)
                 $0.value(1e-7)
@@ -88,9 +98,15 @@ struct GatewayJSONTests {
             writer.field("flag", true)
         }
         let list: JSONValue = .array([.integer(-1), .number(1e-7), .number(-9999), .null, .object([:])])
-        let expected: [String: JSONValue] = [nasty: .string(nasty), "list": list, "flag": .bool(true)]
+        let numbers: JSONValue = .array(
+            [0, 9, 10, -1, 1234, Int.max, .min].map { .integer($0) })
+        let expected: [String: JSONValue] = [
+            nasty: .number(0.5), "text": .string(nasty), "seed": .number(Double(UInt64.max)),
+            "numbers": numbers, "list": list, "flag": .bool(true),
+        ]
         #expect(try JSONParser.parse(bytes) == .object(expected))
+        #expect(String(decoding: bytes, as: UTF8.self).contains("\"seed\":18446744073709551615,"))
         let foundation = try JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any]
-        #expect(foundation?[nasty] as? String == nasty)
+        #expect(foundation?["text"] as? String == nasty && foundation?[nasty] as? Double == 0.5)
     }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import ChainOrchestrator
@@ -13,6 +14,21 @@ struct GatewayRequestTests {
     }
 
     private func completion(_ more: String) -> String { #"{"model":"m","# + more + "}" }
+
+    @Test(
+        "identifiers that the gateway gives: 32 hexadecimal digits, in the order of their time, never one twice"
+    )
+    func identifiers() throws {
+        // More than the count in them can hold.
+        let given = (0..<70_000).map { _ in GatewayResponder.newID() }
+        #expect(Set(given).count == given.count)
+        let digits = Set("0123456789abcdef")
+        #expect(given.allSatisfy { $0.utf8.count == 32 && $0.allSatisfy(digits.contains) })
+        let times = given.map { $0.prefix(12) }
+        #expect(times == times.sorted())
+        let time = try #require(UInt64(times[0], radix: 16))
+        #expect(abs(Double(time) / 1000 - Date().timeIntervalSince1970) < 60)
+    }
 
     @Test("defaults are OpenAI's")
     func defaults() throws {

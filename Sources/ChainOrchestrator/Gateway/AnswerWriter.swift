@@ -261,7 +261,7 @@ struct AnswerWriter: Sendable {
                     var seen: Set<String> = []
                     for other in token.topLogprobs {
                         let name = String(decoding: other.bytes, as: UTF8.self)
-                        if seen.insert(name).inserted { entry.field(name, other.logprob) }
+                        if seen.insert(name).inserted { entry.field(named: name, other.logprob) }
                     }
                 }
             }

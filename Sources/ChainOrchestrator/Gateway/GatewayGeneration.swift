@@ -36,13 +36,22 @@ enum GenerationRoute: Hashable {
 }
 
 /// The head of a request that generates, of somebody who may.
-struct IncomingGeneration: Sendable {
-    var id: String
-    var route: GenerationRoute
-    var head: HTTPRequest
+final class IncomingGeneration: Sendable {
+    let id: String
+    let route: GenerationRoute
+    let head: HTTPRequest
     /// Whose it is; `nil` where no keys are asked for.
-    var client: String?
-    var arrival: GenerationFeed.Time
+    let client: String?
+    let arrival: GenerationFeed.Time
+
+    init(id: String, route: GenerationRoute, head: HTTPRequest, client: String?, arrival: GenerationFeed.Time)
+    {
+        self.id = id
+        self.route = route
+        self.head = head
+        self.client = client
+        self.arrival = arrival
+    }
 }
 
 /// The routes that generate text, and those that turn text into tokens and back.
@@ -150,11 +159,13 @@ extension GatewayResponder {
     func wholeHead(_ ending: AnswerWriter.Ending, length: Int, _ requestID: String) -> HTTPResponse {
         head(
             .ok, requestID,
-            HTTPField(name: .contentType, value: "application/json"),
+            Self.isJSON,
             HTTPField(name: .contentLength, value: "\(length)"),
             HTTPField(name: .chain, value: Self.headerText(ending.chain)),
             HTTPField(name: .attempts, value: "\(ending.attempts)"))
     }
+
+    private static let isJSON = HTTPField(name: .contentType, value: "application/json")
 
     func streamHead(_ requestID: String) -> HTTPResponse {
         head(
@@ -168,7 +179,7 @@ extension GatewayResponder {
     func errorHead(_ error: APIError, length: Int, _ requestID: String) -> HTTPResponse {
         var head = head(
             error.status, requestID,
-            HTTPField(name: .contentType, value: "application/json"),
+            Self.isJSON,
             HTTPField(name: .contentLength, value: "\(length)"))
         head.headerFields.append(contentsOf: error.headers)
         return head
@@ -187,7 +198,9 @@ extension GatewayResponder {
 
     /// Server names may hold any character; header fields may not.
     private static func headerText(_ text: String) -> String {
-        String(decoding: text.utf8.map { $0 >= 0x20 && $0 < 0x7F ? $0 : UInt8(ascii: "?") }, as: UTF8.self)
+        if text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) { return text }
+        return String(
+            decoding: text.utf8.map { $0 >= 0x20 && $0 < 0x7F ? $0 : UInt8(ascii: "?") }, as: UTF8.self)
     }
 
     private func checkModel(_ name: String?) throws(GenerationRefusal) {

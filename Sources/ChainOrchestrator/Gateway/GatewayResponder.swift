@@ -3,6 +3,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import Synchronization
 
 #if canImport(FoundationEssentials)
     import FoundationEssentials
@@ -191,16 +192,23 @@ struct GatewayResponder: HTTPResponder {
         return given
     }
 
-    /// 32 hexadecimal digits: 12 of the time in milliseconds, 20 by chance. Those of one time lie side by side in the
-    /// journal's index, where identifiers by chance alone would have it write another page for each.
+    /// 32 hexadecimal digits: 12 of the time in milliseconds, 4 of a count, 16 by chance. Those of one time lie side by side
+    /// in the journal's index, where identifiers by chance alone would have it write another page for each.
     static func newID() -> String {
-        func hex(_ value: UInt64) -> String {
-            let digits = String(value, radix: 16)
-            return String(repeating: "0", count: 16 - digits.count) + digits
-        }
         let milliseconds = UInt64(max(0, Date().timeIntervalSince1970) * 1000)
-        return hex(milliseconds << 16 | .random(in: 0...0xFFFF)) + hex(.random(in: .min ... .max))
+        let count = UInt64(identifierCount.wrappingAdd(1, ordering: .relaxed).newValue)
+        let (high, low) = (milliseconds << 16 | count, UInt64.random(in: .min ... .max))
+        return String(unsafeUninitializedCapacity: 32) { digits in
+            for position in 0..<32 {
+                let half = position < 16 ? high : low
+                let digit = UInt8(truncatingIfNeeded: half >> (60 - 4 * UInt64(position % 16)) & 15)
+                digits[position] = digit < 10 ? 0x30 + digit : 0x57 + digit
+            }
+            return 32
+        }
     }
+
+    private static let identifierCount = Atomic<UInt16>(0)
 
     /// The body as JSON. Whatever its content type says: `curl -d` says form data.
     nonisolated(nonsending) func body(of request: Request) async throws -> JSONValue {

@@ -161,6 +161,14 @@ struct JSONParser {
             if current == UInt8(ascii: "+") || current == UInt8(ascii: "-") { position += 1 }
             try digits()
         }
+        if isWhole, position - start < 16 {
+            // Short enough to fit.
+            let isNegative = bytes[start] == UInt8(ascii: "-")
+            let value = bytes[(isNegative ? start + 1 : start)..<position].reduce(0) {
+                $0 * 10 + Int($1 - 0x30)
+            }
+            return .integer(isNegative ? -value : value)
+        }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         if isWhole, let value = Int(text) { return .integer(value) }
         guard let value = Double(text), value.isFinite else {
@@ -183,8 +191,15 @@ struct JSONParser {
         let start = position
         position += 1
         let first = position
+        var seen: UInt8 = 0
         while let byte = current, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 0x20 {
+            seen |= byte
             position += 1
+        }
+        if seen < 0x80, current == UInt8(ascii: "\"") {
+            // Nearly all: nothing to replace, and nothing that could be wrong.
+            position += 1
+            return String(decoding: bytes[first..<position - 1], as: UTF8.self)
         }
         var text = Array(bytes[first..<position])
         while let byte = current {

@@ -36,69 +36,91 @@ struct JSONWriter {
     }
 
     /// The name of a field; its value must be written next.
-    mutating func name(_ name: String) {
-        value(name)
+    mutating func name(_ name: StaticString) {
+        separate()
+        bytes.append(UInt8(ascii: "\""))
+        append(name)
+        bytes.append(UInt8(ascii: "\""))
         bytes.append(UInt8(ascii: ":"))
         needsComma = false
     }
 
     // MARK: Fields
 
-    mutating func field(_ name: String, _ text: String) {
+    mutating func field(_ name: StaticString, _ text: String) {
         self.name(name)
         value(text)
     }
 
-    mutating func field(_ name: String, _ number: Int) {
+    mutating func field(_ name: StaticString, _ number: Int) {
         self.name(name)
         value(number)
     }
 
-    mutating func field(_ name: String, _ number: Double) {
+    mutating func field(_ name: StaticString, _ number: UInt64) {
         self.name(name)
         value(number)
     }
 
-    mutating func field(_ name: String, _ flag: Bool) {
+    mutating func field(_ name: StaticString, _ number: Double) {
         self.name(name)
-        raw(flag ? "true" : "false")
+        value(number)
     }
 
-    /// The value is JSON already.
-    mutating func rawField(_ name: String, _ json: String) {
+    mutating func field(_ name: StaticString, _ flag: Bool) {
         self.name(name)
-        raw(json)
+        word(flag ? "true" : "false")
     }
 
-    mutating func objectField(_ name: String, _ body: (inout JSONWriter) -> Void) {
+    /// A field that data have named.
+    mutating func field(named name: String, _ number: Double) {
+        value(name)
+        bytes.append(UInt8(ascii: ":"))
+        needsComma = false
+        value(number)
+    }
+
+    mutating func objectField(_ name: StaticString, _ body: (inout JSONWriter) -> Void) {
         self.name(name)
         object(body)
     }
 
-    mutating func arrayField(_ name: String, _ body: (inout JSONWriter) -> Void) {
+    mutating func arrayField(_ name: StaticString, _ body: (inout JSONWriter) -> Void) {
         self.name(name)
         array(body)
     }
 
-    mutating func nullField(_ name: String) {
+    mutating func nullField(_ name: StaticString) {
         self.name(name)
         null()
     }
 
     /// `null` for an absent text.
-    mutating func field(_ name: String, orNull text: String?) {
+    mutating func field(_ name: StaticString, orNull text: String?) {
         if let text { field(name, text) } else { nullField(name) }
     }
 
     // MARK: Values
 
-    mutating func null() { raw("null") }
+    mutating func null() { word("null") }
 
-    mutating func value(_ number: Int) { raw("\(number)") }
+    mutating func value(_ number: Int) {
+        guard number < 0 else { return value(UInt64(number)) }
+        separate()
+        bytes.append(UInt8(ascii: "-"))
+        append(number.magnitude)
+        needsComma = true
+    }
+
+    mutating func value(_ number: UInt64) {
+        separate()
+        append(UInt(number))
+        needsComma = true
+    }
 
     /// Infinities and NaN have no JSON form: they come out as the -9999 that OpenAI uses for an impossible
     /// token.
-    mutating func value(_ number: Double) { raw(number.isFinite ? "\(number)" : "-9999.0") }
+    mutating func value(_ number: Double) { raw(number.isFinite ? number.description : "-9999.0") }
 
     mutating func value(_ text: String) {
         separate()
@@ -108,11 +130,11 @@ struct JSONWriter {
             // Runs of characters that stand for themselves are copied whole.
             var start = 0
             for position in characters.indices where Self.isEscaped(characters[position]) {
-                bytes.append(contentsOf: characters[start..<position])
+                append(UnsafeBufferPointer(rebasing: characters[start..<position]))
                 escape(characters[position])
                 start = position + 1
             }
-            bytes.append(contentsOf: characters[start...])
+            append(UnsafeBufferPointer(rebasing: characters[start...]))
         }
         bytes.append(UInt8(ascii: "\""))
         needsComma = true
@@ -141,12 +163,36 @@ struct JSONWriter {
     /// Something that is JSON already.
     mutating func raw(_ json: String) {
         separate()
-        bytes.append(contentsOf: json.utf8)
+        var json = json
+        json.withUTF8 { append($0) }
+        needsComma = true
+    }
+
+    /// As `raw`, of what is known beforehand.
+    private mutating func word(_ json: StaticString) {
+        separate()
+        append(json)
         needsComma = true
     }
 
     private mutating func separate() {
         if needsComma { bytes.append(UInt8(ascii: ",")) }
         needsComma = false
+    }
+
+    private mutating func append(_ text: StaticString) { text.withUTF8Buffer { append($0) } }
+    private mutating func append(_ more: UnsafeBufferPointer<UInt8>) { bytes.append(contentsOf: more) }
+
+    /// In decimal digits.
+    private mutating func append(_ number: UInt) {
+        var (left, length) = (number, 1)
+        while left > 9 { (left, length) = (left / 10, length + 1) }
+        let end = bytes.count + length
+        bytes.append(contentsOf: repeatElement(UInt8(ascii: "0"), count: length))
+        left = number
+        for position in 1...length {
+            bytes[end - position] += UInt8(left % 10)
+            left /= 10
+        }
     }
 }

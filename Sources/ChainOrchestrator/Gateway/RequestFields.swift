@@ -18,6 +18,7 @@ struct RequestFields {
         }
         self.values = values
         self.path = path
+        known.reserveCapacity(32)
     }
 
     /// The field's full name, as `param` shows it.
@@ -35,7 +36,10 @@ struct RequestFields {
     /// The field's value, whatever it is; `nil` when absent or `null`. The field counts as known from now on.
     mutating func take(_ name: String) -> JSONValue? {
         known.append(name)
-        guard let value = values.removeValue(forKey: name), value != .null else { return nil }
+        // Most of what is asked for is not there.
+        guard !values.isEmpty, let value = values.removeValue(forKey: name), value != .null else {
+            return nil
+        }
         return value
     }
 

@@ -20,7 +20,7 @@ struct AcceptedRecord: Hashable, Sendable {
     /// Seconds since 1970.
     var time: Double
     /// The request as JSON; `nil` when texts are not kept.
-    var request: Data?
+    var request: [UInt8]?
     var seed: UInt64
     var promptTokens: Int
     var resumes: JournalKey?
@@ -36,8 +36,8 @@ struct EndedRecord: Hashable, Sendable {
     var attempts: Int?
     var reason: String?
     /// The result as JSON, and the tokens, 32 bits each; `nil` when texts are not kept.
-    var result: Data?
-    var tokens: Data?
+    var result: [UInt8]?
+    var tokens: [UInt8]?
 }
 
 extension JournalRecord {
@@ -48,7 +48,7 @@ extension JournalRecord {
             self = .accepted(
                 AcceptedRecord(
                     key: JournalKey(run: run, job: job.rawValue), requestID: request.requestID, time: time,
-                    request: keepsTexts ? Data(JournalText.of(request)) : nil, seed: seed,
+                    request: keepsTexts ? JournalText.of(request) : nil, seed: seed,
                     promptTokens: promptTokens, resumes: earlier))
         case .ended(let job, let outcome):
             let result = outcome.result
@@ -57,9 +57,9 @@ extension JournalRecord {
                     key: JournalKey(run: run, job: job.rawValue), time: time, kind: outcome.kind,
                     completionTokens: result?.completionTokens ?? outcome.tokens.count, chain: result?.chain,
                     attempts: result?.attempts, reason: outcome.reason,
-                    result: keepsTexts ? result.map { Data(JournalText.of($0)) } : nil,
+                    result: keepsTexts ? result.map { JournalText.of($0) } : nil,
                     tokens: keepsTexts && outcome.kind == .finished
-                        ? outcome.tokens.withUnsafeBytes { Data($0) } : nil))
+                        ? outcome.tokens.withUnsafeBytes { Array($0) } : nil))
         case .interrupted(let key): self = .interrupted(key, at: time)
         }
     }
@@ -166,7 +166,7 @@ private struct FieldWriter {
         byte(value == nil ? 0 : 1)
         if let value { write(&self, value) }
     }
-    mutating func data(_ data: Data?) {
+    mutating func data(_ data: [UInt8]?) {
         optional(data) { writer, data in
             writer.number(UInt64(data.count))
             writer.bytes.append(contentsOf: data)
@@ -211,7 +211,7 @@ private struct FieldReader {
     mutating func optional<Value>(_ read: (inout FieldReader) -> Value) -> Value? {
         byte() == 1 ? read(&self) : nil
     }
-    mutating func data() -> Data? { optional { Data($0.take(Int(clamping: $0.number()))) } }
+    mutating func data() -> [UInt8]? { optional { Array($0.take(Int(clamping: $0.number()))) } }
 
     /// The next payload whose length and checksum are right.
     mutating func payload() -> ArraySlice<UInt8>? {

@@ -196,9 +196,10 @@ struct JournalStore {
         ).execute(
             arguments: [
                 record.key.run, Int64(record.key.job), record.requestID, ended?.kind.rawValue ?? "accepted",
-                record.time, record.request, Int64(bitPattern: record.seed), record.promptTokens,
+                record.time, record.request.map { Data($0) }, Int64(bitPattern: record.seed),
+                record.promptTokens,
                 ended?.time, ended?.completionTokens, ended?.chain, ended?.attempts, ended?.reason,
-                ended?.result, ended?.tokens,
+                ended?.result.map { Data($0) }, ended?.tokens.map { Data($0) },
             ])
         let isNew = database.changesCount > 0
         if let earlier = record.resumes {
@@ -226,7 +227,8 @@ struct JournalStore {
         ).execute(
             arguments: [
                 record.kind.rawValue, record.time, record.completionTokens, record.chain, record.attempts,
-                record.reason, record.result, record.tokens, record.key.run, Int64(record.key.job),
+                record.reason, record.result.map { Data($0) }, record.tokens.map { Data($0) }, record.key.run,
+                Int64(record.key.job),
             ])
     }
 

@@ -16,7 +16,7 @@ enum JournalText {
             writer.field("ignoreEndOfSequence", request.ignoreEndOfSequence)
             writer.field("client", request.client)
             if let timeout = request.timeout { writer.field("timeout", Int(timeout.nanoseconds)) }
-            if let ticket = request.ticket { writer.rawField("ticket", "\(ticket)") }
+            if let ticket = request.ticket { writer.field("ticket", ticket) }
             if let presentation = request.presentation {
                 writer.objectField("presentation") { write(presentation, into: &$0) }
             }
@@ -48,7 +48,7 @@ enum JournalText {
         writer.field("temperature", sampling.temperature)
         writer.field("topP", sampling.topP)
         if let topK = sampling.topK { writer.field("topK", topK) }
-        if let seed = sampling.seed { writer.rawField("seed", "\(seed)") }
+        if let seed = sampling.seed { writer.field("seed", seed) }
         writer.field("frequencyPenalty", sampling.frequencyPenalty)
         writer.field("presencePenalty", sampling.presencePenalty)
         if let logprobs = sampling.logprobs { writer.field("logprobs", logprobs) }
@@ -105,9 +105,9 @@ enum JournalText {
             writer.object { writer in
                 writer.objectField("jobArrived") { writer in
                     writer.objectField("_0") { writer in
-                        writer.rawField("job", "\(arrival.job.rawValue)")
-                        writer.rawField("client", "\(arrival.client.rawValue)")
-                        writer.rawField("holder", "\(arrival.holder.rawValue)")
+                        writer.field("job", arrival.job.rawValue)
+                        writer.field("client", arrival.client.rawValue)
+                        writer.field("holder", arrival.holder.rawValue)
                         if let timeout = arrival.timeout {
                             writer.field("timeout", Int(timeout.nanoseconds))
                         }
@@ -115,10 +115,20 @@ enum JournalText {
                 }
             }
         case .jobCompleted(let job, let attempt):
-            writer.raw("{\"jobCompleted\":{\"_0\":\(job.rawValue),\"attempt\":\(attempt)}}")
-        case .jobCancelled(let job): writer.raw("{\"jobCancelled\":{\"_0\":\(job.rawValue)}}")
+            writer.object { writer in
+                writer.objectField("jobCompleted") { writer in
+                    writer.field("_0", job.rawValue)
+                    writer.field("attempt", attempt)
+                }
+            }
+        case .jobCancelled(let job):
+            writer.object { writer in
+                writer.objectField("jobCancelled") { $0.field("_0", job.rawValue) }
+            }
         case .serverHeard(let server, let incarnation):
-            writer.raw("{\"serverHeard\":{\"_0\":\(server.rawValue),\"_1\":\(incarnation.rawValue)}}")
+            writer.object { writer in
+                writer.objectField("serverHeard") { write(server, incarnation, into: &$0) }
+            }
         default: writer.raw(String(decoding: try JSONEncoder().encode(event), as: UTF8.self))
         }
     }
@@ -131,15 +141,34 @@ enum JournalText {
         writer.array(actions) { writer, action in
             switch action {
             case .start(let job, let attempt, let chain):
-                writer.raw(
-                    "{\"start\":{\"_0\":\(job.rawValue),\"attempt\":\(attempt),\"_2\":\(chain.rawValue)}}")
+                writer.object { writer in
+                    writer.objectField("start") { writer in
+                        writer.field("_0", job.rawValue)
+                        writer.field("attempt", attempt)
+                        writer.field("_2", chain.rawValue)
+                    }
+                }
             case .queue(let job, let ahead):
-                writer.raw("{\"queue\":{\"_0\":\(job.rawValue),\"ahead\":\(ahead)}}")
+                writer.object { writer in
+                    writer.objectField("queue") { writer in
+                        writer.field("_0", job.rawValue)
+                        writer.field("ahead", ahead)
+                    }
+                }
             case .ping(let server, let incarnation):
-                writer.raw("{\"ping\":{\"_0\":\(server.rawValue),\"_1\":\(incarnation.rawValue)}}")
+                writer.object { writer in
+                    writer.objectField("ping") { write(server, incarnation, into: &$0) }
+                }
             default: preconditionFailure("\(action) is not frequent.")
             }
         }
+    }
+
+    private static func write(
+        _ server: ServerIndex, _ incarnation: Incarnation, into writer: inout JSONWriter
+    ) {
+        writer.field("_0", server.rawValue)
+        writer.field("_1", UInt64(incarnation.rawValue))
     }
 }
 

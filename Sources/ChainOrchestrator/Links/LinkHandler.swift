@@ -13,7 +13,7 @@ final class LinkHandler: ChannelInboundHandler {
     /// Calls of one kind that may wait at once.
     static let maximumPendingCalls = 1 << 16
     /// What a message that nobody waits for may wait for company.
-    static let patience = ChainModel.Duration.milliseconds(1)
+    static let patience = ChainModel.Duration.milliseconds(10)
 
     let timeouts: LinkTimeouts
     let status = LinkStatus()
@@ -38,6 +38,8 @@ final class LinkHandler: ChannelInboundHandler {
     private var beat: Scheduled<Void>?
     /// A flush is due at the end of this turn of the event loop.
     private var willFlush = false
+    /// A step has gone out in this turn.
+    private var hasSentStep = false
     /// One is due for what may wait.
     private var willFlushLater = false
 
@@ -104,14 +106,20 @@ final class LinkHandler: ChannelInboundHandler {
         events.finish()
     }
 
-    /// What is sent within one turn of the event loop goes out in one write.
+    /// What is sent within one turn of the event loop goes out in one write, but for its first step, which goes at once: the
+    /// server computes it while the turn goes on.
     func send(_ output: WireOutput) {
         guard let context else { return }
         context.write(wrapOutboundOut(output), promise: nil)
+        if case .transfer = output, !hasSentStep {
+            hasSentStep = true
+            context.flush()
+        }
         guard !willFlush else { return }
         willFlush = true
         context.eventLoop.assumeIsolated().execute {
             self.willFlush = false
+            self.hasSentStep = false
             self.context?.flush()
         }
     }

@@ -4,10 +4,15 @@ import ChainWire
 import NIOCore
 import NIOPosix
 
-/// A caller that waits for an answer, and until when.
-struct PendingCall<Value: Sendable> {
-    let continuation: CheckedContinuation<Value, any Error>
+/// A caller that waits for an answer, and until when. Belongs to the link's event loop.
+final class PendingCall<Value: Sendable> {
+    private let continuation: CheckedContinuation<Value, any Error>
     var timeout: Scheduled<Void>?
+
+    init(continuation: CheckedContinuation<Value, any Error>, timeout: Scheduled<Void>?) {
+        self.continuation = continuation
+        self.timeout = timeout
+    }
 
     func succeed(_ value: Value) {
         timeout?.cancel()
@@ -59,7 +64,7 @@ final class LinkLoad {
     private static let pieceSize = (256 << 10) - WireLimits.fixedFieldsSize
 
     let id: UInt64
-    private(set) var call: PendingCall<LoadedReport>
+    let call: PendingCall<LoadedReport>
     let progress: @Sendable (LoadProgress) -> Void
     var manifest: BlockManifest { reader.manifest }
     private let reader: RangeReader

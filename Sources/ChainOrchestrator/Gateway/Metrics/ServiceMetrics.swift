@@ -23,8 +23,32 @@ final class ServiceMetrics: Sendable {
     let prefill: Recorder
     let decode: Recorder
     private let chains = Mutex<[String: Recorder]>([:])
-    private let counters = Mutex<[String: Counter]>([:])
-    private let openTelemetry = Mutex<[String: Recorder]>([:])
+    private let successes = Instruments<String, Counter>()
+    private let failures = Instruments<FailureReason, Counter>()
+    private let refusals = Instruments<String, Counter>()
+    private let responses = Instruments<Int, Counter>()
+    private let rejections = Instruments<String, Counter>()
+    private let openTelemetry = Instruments<OpenTelemetryKey, Recorder>()
+
+    /// Instruments that differ in a label which has few values: looking through them is quicker than a hash.
+    private final class Instruments<Key: Equatable & Sendable, Instrument: Sendable>: Sendable {
+        private let known = Mutex<[(key: Key, instrument: Instrument)]>([])
+
+        func of(_ key: Key, make: () -> Instrument) -> Instrument {
+            known.withLock { known in
+                for entry in known where entry.key == key { return entry.instrument }
+                let made = make()
+                known.append((key, made))
+                return made
+            }
+        }
+    }
+
+    private struct OpenTelemetryKey: Equatable {
+        var label: String
+        var operation: String
+        var errorType: String?
+    }
 
     init(modelName: String, engine: String, factory: any MetricsFactory) {
         let labels = [("model_name", modelName), ("engine", engine)]
@@ -57,34 +81,28 @@ final class ServiceMetrics: Sendable {
     }
 
     func succeeded(_ reason: String) -> Counter {
-        counter("vllm:request_success_total", ("finished_reason", reason))
+        successes.of(reason) { counter("vllm:request_success_total", ("finished_reason", reason)) }
     }
 
     func failed(_ reason: FailureReason) -> Counter {
-        counter("chainserve_requests_failed_total", ("reason", reason.rawValue))
+        failures.of(reason) { counter("chainserve_requests_failed_total", ("reason", reason.rawValue)) }
     }
 
     /// - Parameter reason: a word of the service's own, never of a client's.
     func refused(_ reason: String) -> Counter {
-        counter("chainserve_requests_refused_total", ("reason", reason))
+        refusals.of(reason) { counter("chainserve_requests_refused_total", ("reason", reason)) }
     }
 
     func responded(_ status: Int) -> Counter {
-        counter("chainserve_http_responses_total", ("code", "\(status)"))
+        responses.of(status) { counter("chainserve_http_responses_total", ("code", "\(status)")) }
     }
 
     func rejected(_ reason: String) -> Counter {
-        counter("chainserve_keys_rejected_total", ("reason", reason))
+        rejections.of(reason) { counter("chainserve_keys_rejected_total", ("reason", reason)) }
     }
 
     private func counter(_ label: String, _ more: (String, String)) -> Counter {
-        counters.withLock { counters in
-            let key = label + " " + more.1
-            if let known = counters[key] { return known }
-            let made = Counter(label: label, dimensions: labels + [more], factory: factory)
-            counters[key] = made
-            return made
-        }
+        Counter(label: label, dimensions: labels + [more], factory: factory)
     }
 
     func serviceTime(of chain: String) -> Recorder {
@@ -102,17 +120,13 @@ final class ServiceMetrics: Sendable {
     /// An instrument of OpenTelemetry's conventions.
     /// - Parameter errorType: set when the request failed.
     func openTelemetry(_ label: String, operation: String, errorType: String? = nil) -> Recorder {
-        openTelemetry.withLock { instruments in
-            let key = "\(label) \(operation) \(errorType ?? "")"
-            if let known = instruments[key] { return known }
+        openTelemetry.of(OpenTelemetryKey(label: label, operation: operation, errorType: errorType)) {
             var dimensions = [
                 ("gen_ai.operation.name", operation), ("gen_ai.provider.name", "chainserve"),
                 ("gen_ai.request.model", labels[0].1), ("gen_ai.response.model", labels[0].1),
             ]
             if let errorType { dimensions.append(("error.type", errorType)) }
-            let made = Recorder(label: label, dimensions: dimensions, aggregate: true, factory: factory)
-            instruments[key] = made
-            return made
+            return Recorder(label: label, dimensions: dimensions, aggregate: true, factory: factory)
         }
     }
 }
