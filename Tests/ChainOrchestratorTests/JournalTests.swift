@@ -211,8 +211,44 @@ struct JournalTests {
             }
             journal.close()
             let store = try JournalStore(configuration)
-            try store.prune(endedBefore: 0, size: ByteCount(1), currentRun: 1)
+            #expect(try store.prune(endedBefore: 0, size: ByteCount(1), currentRun: 1))
+            let left = try store.requests(where: "1", limit: nil).map(\.key.job)
+            #expect(left.count == 136 && left.first == 200, "the oldest first, a piece at a time")
+            while try store.prune(endedBefore: 0, size: ByteCount(1), currentRun: 1) {}
             #expect(try store.requests(where: "1", limit: nil).map(\.key.job) == [5, 4, 3, 2, 1])
+            try store.database.close()
+        }
+    }
+
+    @Test("What ended too long ago is removed, whatever its end, and nothing that is newer")
+    func ages() async throws {
+        try await withJournal { configuration in
+            let store = try JournalStore(configuration)
+            let run = try store.beginRun(
+                JournalRun(configuration: ControlConfiguration(), servers: [], model: "m"), at: 0)
+            let kinds: [JournalOutcome.Kind] = [.finished, .failed, .cancelled]
+            let records = (1...600).flatMap { job -> [ChainOrchestrator.JournalRecord] in
+                let (key, time) = (JournalKey(run: run, job: UInt64(job)), Double(job))
+                return [
+                    .accepted(
+                        AcceptedRecord(key: key, requestID: "r\(job)", time: time, seed: 0, promptTokens: 1)),
+                    .ended(EndedRecord(key: key, time: time, kind: kinds[job % 3], completionTokens: 1)),
+                ]
+            }
+            for start in stride(from: 0, to: records.count, by: 100) {
+                let steps: [ChainOrchestrator.JournalRecord] = [
+                    .step(JournalStep(at: Instant(nanoseconds: 0), event: .tick, actions: []))
+                ]
+                _ = try store.write(
+                    steps + records[start..<start + 100], run: run, firstStep: start, at: Double(start / 2 + 1))
+            }
+            while try store.prune(endedBefore: 550.5, size: ByteCount(1 << 30), currentRun: run) {}
+            #expect(
+                try store.requests(where: "1", limit: nil).map { Int($0.key.job) } == (551...600).reversed())
+            let steps = try await store.database.read {
+                try Double.fetchAll($0, sql: "SELECT writtenAt FROM step")
+            }
+            #expect(steps == [551])
             try store.database.close()
         }
     }

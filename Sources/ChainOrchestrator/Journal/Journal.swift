@@ -195,6 +195,7 @@ package final class Journal: Sendable {
         // Taken whole, which takes no time: who adds records must not wait while they are copied or let go.
         var taken: [JournalRecord] = []
         var (lastPruned, lastSynced) = (ContinuousClock.now, ContinuousClock.now)
+        var isPruning = false
         while true {
             let isClosing = buffer.withLock { $0.isClosing && $0.waiting == 0 }
             if isClosing { return answerWaiters() }
@@ -218,7 +219,8 @@ package final class Journal: Sendable {
                 if buffer.withLock({ $0.isClosing }) { return }
             }
             if isDue(configuration.syncInterval, since: &lastSynced) { sync() }
-            if isDue(configuration.pruneInterval, since: &lastPruned) { prune() }
+            if isDue(configuration.pruneInterval, since: &lastPruned) { isPruning = true }
+            if isPruning { isPruning = prune() }
         }
     }
 
@@ -311,15 +313,27 @@ package final class Journal: Sendable {
         }
     }
 
-    private func prune() {
+    /// Removes what is too old or too much, piece by piece, and lets records be written in between.
+    /// - Returns: whether there may be more.
+    private func prune() -> Bool {
         do {
-            try store.prune(
-                endedBefore: Self.wallClock - configuration.ageLimit.seconds, size: configuration.sizeLimit,
-                currentRun: run)
+            for _ in 0..<Self.piecesPruned {
+                let hasMore = try store.prune(
+                    endedBefore: Self.wallClock - configuration.ageLimit.seconds,
+                    size: configuration.sizeLimit,
+                    currentRun: run)
+                guard hasMore else { return false }
+                rest()
+            }
+            return true
         } catch {
             logger.warning("old records of the journal cannot be removed", metadata: ["reason": "\(error)"])
+            return false
         }
     }
+
+    /// Most pieces that are removed after a commit: more than one can have added.
+    private static let piecesPruned = 64
 
     // MARK: Earlier runs
 

@@ -239,37 +239,55 @@ struct JournalStore {
 
     // MARK: Bounds
 
-    /// Removes what ended before `limit`, and the oldest beyond the size limit.
-    func prune(endedBefore limit: Double, size: ByteCount, currentRun: Int64) throws {
+    /// Removes some of what ended before `limit`, and of the oldest beyond the size limit: a few hundred rows, found without
+    /// looking at all the others.
+    /// - Returns: whether there may be more.
+    func prune(endedBefore limit: Double, size: ByteCount, currentRun: Int64) throws -> Bool {
         try database.write { database in
-            try database.execute(
-                sql: "DELETE FROM request WHERE status != 'accepted' AND endedAt < ?", arguments: [limit])
-            try removeSteps(where: "writtenAt < \(limit)", in: database)
-            var isShort = true
-            while isShort, try used(in: database) > size.rawValue {
-                try removeSteps(
-                    where: "(run, first) IN (SELECT run, first FROM step ORDER BY run, first LIMIT 64)",
-                    in: database)
-                isShort = database.changesCount > 0
+            var removed = 0
+            for status in Self.endings {
                 try database.execute(
                     sql: """
                         DELETE FROM request WHERE (run, job) IN
-                            (SELECT run, job FROM request WHERE status != 'accepted' ORDER BY endedAt LIMIT 64)
-                        """)
-                isShort = isShort || database.changesCount > 0
+                            (SELECT run, job FROM request WHERE status = ? AND endedAt < ? LIMIT \(Self.prunedAtOnce))
+                        """, arguments: [status.rawValue, limit])
+                removed += database.changesCount
             }
+            let oldest =
+                "(run, first) IN (SELECT run, first FROM step ORDER BY run, first LIMIT \(Self.prunedAtOnce))"
+            removed += try removeSteps(where: "\(oldest) AND writtenAt < \(limit)", in: database)
+            if try used(in: database) > size.rawValue {
+                removed += try removeSteps(where: oldest, in: database)
+                try database.execute(
+                    sql: """
+                        DELETE FROM request WHERE (run, job) IN
+                            (SELECT run, job FROM request WHERE status != 'accepted' ORDER BY run, job
+                                LIMIT \(Self.prunedAtOnce))
+                        """)
+                removed += database.changesCount
+            }
+            guard removed == 0 else { return true }
             try database.execute(
                 sql: """
                     DELETE FROM run WHERE id != ? AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.id)
                         AND NOT EXISTS (SELECT 1 FROM request WHERE request.run = run.id)
                     """, arguments: [currentRun])
+            return false
         }
     }
 
-    private func removeSteps(where condition: String, in database: Database) throws {
+    /// Most rows of a kind that are removed together.
+    private static let prunedAtOnce = 64
+    private static let endings: [JournalRequest.Status] = [
+        .finished, .failed, .cancelled, .resumed, .interrupted,
+    ]
+
+    /// - Returns: how many rows.
+    private func removeSteps(where condition: String, in database: Database) throws -> Int {
         try database.execute(
             sql: "UPDATE run SET isTruncated = 1 WHERE id IN (SELECT run FROM step WHERE \(condition))")
         try database.execute(sql: "DELETE FROM step WHERE \(condition)")
+        return database.changesCount
     }
 
     /// Bytes of the pages in use.
