@@ -239,8 +239,8 @@ struct JournalTests {
                 let steps: [ChainOrchestrator.JournalRecord] = [
                     .step(JournalStep(at: Instant(nanoseconds: 0), event: .tick, actions: []))
                 ]
-                _ = try store.write(
-                    steps + records[start..<start + 100], run: run, firstStep: start, at: Double(start / 2 + 1))
+                let some = steps + records[start..<start + 100]
+                _ = try store.write(some, run: run, firstStep: start, at: Double(start / 2 + 1))
             }
             while try store.prune(endedBefore: 550.5, size: ByteCount(1 << 30), currentRun: run) {}
             #expect(
