@@ -273,7 +273,7 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
             f"| {title} | {rate:.0f} | {middle['p50']:.2f} ms | {middle['p99']:.2f} ms |"
             f" {middle['processor_us']:.0f} µs | {100 * middle['busy']:.0f} % of {os.cpu_count()} |"
         )
-    print("\nProcessor time is that of the orchestrator with its journal and of the block server; the generator's is in the last column only.")
+    print("\nProcessor time is that of the orchestrator with its journal, looking for events included, and of the block server; the generator's is in the last column only.")
 
 
 def asked(peak: float) -> float:
