@@ -49,7 +49,9 @@ extension CommandLineSuite {
             Misuse("serve", "absent.yaml", says: ["absent.yaml", "cannot be read"]),
             Misuse("serve", "pool.yaml", says: ["-1", "address: HOST:PORT", "chainserve node"]),
             Misuse("serve", "pool.yaml", "--maximum-attempts", "0", says: ["--maximum-attempts", "1"]),
-            Misuse("serve", "pool.yaml", "--busy-poll", "200000", says: ["--busy-poll", "microseconds", "100000"]),
+            Misuse(
+                "serve", "pool.yaml", "--busy-poll", "200000",
+                says: ["--busy-poll", "microseconds", "100000"]),
             Misuse("serve", "pool.yaml", "--log-level", "loud", says: ["'loud'", "debug"]),
             Misuse("profile", "pool.yaml", says: ["-1", "address: HOST:PORT"]),
             Misuse("node", says: ["--memory"]),
