@@ -9,6 +9,8 @@
 
 // Nanoseconds after which somebody who got the processor needs it more.
 static const int64_t other_work = 100000;
+// A wait counts for no more than so many times the longest look: one alone does not end the looking.
+static const int64_t quiet = 4;
 
 // Of this thread, nanoseconds.
 static _Thread_local struct {
@@ -24,12 +26,10 @@ static int64_t now(void) {
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 void chainserve_poll_before_sleep(int64_t longest) {
     polling.longest = longest;
     // Nothing is known yet: as if it were quiet.
-    polling.usual = 4 * longest;
+    polling.usual = quiet * longest;
     polling.counts = (struct chainserve_polling_counts){0, 0};
 }
 
@@ -48,23 +48,21 @@ static int look(int descriptor, struct epoll_event *events, int capacity, int64_
     return 0;
 }
 
-// Stands in for the C library's function in this program: that is where event loops sleep. For threads that have not
-// asked for more it does the same.
+// Stands in for the C library's function in this program: that is where event loops sleep, without a limit, for their timers
+// are events, too. In all other cases, and for threads that have not asked for more, it does the same.
 int epoll_wait(int descriptor, struct epoll_event *events, int capacity, int timeout) {
     const int64_t longest = polling.longest;
-    if (longest <= 0 || timeout == 0) return epoll_pwait(descriptor, events, capacity, timeout, NULL);
-    const int64_t start = now(), patience = timeout < 0 ? INT64_MAX : timeout * INT64_C(1000000);
-    int count = polling.usual < longest ? look(descriptor, events, capacity, start + smaller(longest, patience)) : 0;
+    if (longest <= 0 || timeout >= 0) return epoll_pwait(descriptor, events, capacity, timeout, NULL);
+    const int64_t start = now();
+    int count = polling.usual < longest ? look(descriptor, events, capacity, start + longest) : 0;
     if (count != 0) {
         ++polling.counts.found;
     } else {
-        // In milliseconds, rounded up: what was spent looking is not waited for again.
-        const int64_t left = patience - (now() - start);
-        const int rest = timeout < 0 ? -1 : left <= 0 ? 0 : (int)((left + 999999) / 1000000);
-        count = epoll_pwait(descriptor, events, capacity, rest, NULL);
+        count = epoll_pwait(descriptor, events, capacity, timeout, NULL);
         ++polling.counts.slept;
     }
-    polling.usual += (smaller(now() - start, 4 * longest) - polling.usual) / 8;
+    const int64_t waited = now() - start, most = quiet * longest;
+    polling.usual += ((waited < most ? waited : most) - polling.usual) / 8;
     return count;
 }
 

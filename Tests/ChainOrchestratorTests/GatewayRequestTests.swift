@@ -22,6 +22,7 @@ struct GatewayRequestTests {
         // More than the count in them can hold.
         let given = (0..<70_000).map { _ in GatewayResponder.newID() }
         #expect(Set(given).count == given.count)
+        #expect(Set(given.map { $0.suffix(16) }).count == given.count, "also by chance alone")
         let digits = Set("0123456789abcdef")
         #expect(given.allSatisfy { $0.utf8.count == 32 && $0.allSatisfy(digits.contains) })
         let times = given.map { $0.prefix(12) }

@@ -220,6 +220,32 @@ struct JournalTests {
         }
     }
 
+    @Test("A journal keeps its bounds piece by piece while records come")
+    func boundsInPieces() async throws {
+        try await withJournal { given in
+            var configuration = given
+            configuration.sizeLimit = ByteCount(1)
+            configuration.pruneInterval = .milliseconds(1)
+            configuration.commitInterval = .milliseconds(1)
+            let journal = try open(configuration)
+            // More than one commit's share of pieces, and what has not ended.
+            let count: UInt64 = 6000
+            for job in 1...count {
+                journal.add(accepted(job, "r\(job)"))
+                if job > 5 { journal.add(.ended(job: JobID(job), JournalOutcome(kind: .cancelled))) }
+            }
+            await journal.flush()
+            for _ in 0..<1000 where try journal.latest(requestID: "r\(count)") != nil {
+                journal.add(.step(JournalStep(at: Instant(nanoseconds: 0), event: .tick, actions: [])))
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            for job in 1...count {
+                #expect(try (journal.latest(requestID: "r\(job)") == nil) == (job > 5), "\(job)")
+            }
+            journal.close()
+        }
+    }
+
     @Test("What ended too long ago is removed, whatever its end, and nothing that is newer")
     func ages() async throws {
         try await withJournal { configuration in

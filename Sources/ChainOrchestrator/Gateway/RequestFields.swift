@@ -18,7 +18,8 @@ struct RequestFields {
         }
         self.values = values
         self.path = path
-        known.reserveCapacity(32)
+        // As many as a request may have; the objects within it have few.
+        if path.isEmpty { known.reserveCapacity(32) }
     }
 
     /// The field's full name, as `param` shows it.

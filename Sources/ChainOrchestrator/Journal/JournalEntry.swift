@@ -49,7 +49,7 @@ package struct JournalRun: Hashable, Codable, Sendable {
 
 /// A request that a killed service left unfinished, or one that ended.
 package struct JournalRequest: Hashable, Sendable {
-    package enum Status: String, Hashable, Sendable {
+    package enum Status: String, CaseIterable, Hashable, Sendable {
         /// Accepted and, as far as the journal knows, not ended.
         case accepted
         case finished, failed, cancelled

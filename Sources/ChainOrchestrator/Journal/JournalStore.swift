@@ -245,7 +245,7 @@ struct JournalStore {
     func prune(endedBefore limit: Double, size: ByteCount, currentRun: Int64) throws -> Bool {
         try database.write { database in
             var removed = 0
-            for status in Self.endings {
+            for status in JournalRequest.Status.allCases where status != .accepted {
                 try database.execute(
                     sql: """
                         DELETE FROM request WHERE (run, job) IN
@@ -278,9 +278,6 @@ struct JournalStore {
 
     /// Most rows of a kind that are removed together.
     private static let prunedAtOnce = 64
-    private static let endings: [JournalRequest.Status] = [
-        .finished, .failed, .cancelled, .resumed, .interrupted,
-    ]
 
     /// - Returns: how many rows.
     private func removeSteps(where condition: String, in database: Database) throws -> Int {
