@@ -21,13 +21,18 @@ import urllib.error
 import urllib.request
 
 CONNECTIONS = 32
-PEAK_ROUNDS = 3
-LATENCY_ROUNDS = 5
+ROUNDS = 9
+# LiteLLM, which takes longest and varies least for its size, is in the first ones only.
+LITELLM_ROUNDS = 3
+# Seconds after a peak, in which what it left is done: a journal's last records, connections that close.
+PAUSE = 1
 # Fewer requests have no 99th percentile worth the name; more than this take too long.
 FEWEST, MOST = 200, 30000
 # The generator shares the machine and sends no faster, lest Linux throttle it (`sched_rt_runtime_us`): who could take more is
 # asked for less, which favours it.
 FASTEST = 10000
+# ms above nginx's p99.
+GOAL = 1
 # Requests a second that do not meet.
 UNLOADED = 100
 BODY = json.dumps(
@@ -224,14 +229,9 @@ def main() -> None:
 
 def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> None:
     names = [name for name in ports if name != "backend"]
-    peaks: dict = {name: [] for name in ports}
-    for _ in range(PEAK_ROUNDS):
-        # Interleaved, so that a busy moment of the machine meets all of them.
-        for name in peaks:
-            peaks[name].append(peak(ports[name], folder, seconds))
-    rates = {name: median(values) for name, values in peaks.items()}
-    say(", ".join(f"{name} {rate:.0f}/s" for name, rate in rates.items()))
+    peaks: dict = {name: [] for name in names}
     rounds: dict = {name: [] for name in names}
+    rates: dict = {name: [] for name in names}
     unloaded: list = []
     http: list = []
 
@@ -245,24 +245,32 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
         run["busy"] = (busy_after - busy) / (had_after - had)
         return run
 
-    for number in range(LATENCY_ROUNDS):
+    for number in range(ROUNDS):
         unloaded.append(ours_at(UNLOADED, number))
-        http.append(ours_at(asked(rates["chainserve"]), number, REFUSED, 404))
+        # Interleaved, so that a busy moment of the machine meets all of them.
         for name in names:
-            # The slowest takes longest and varies least for its size.
-            if name == "litellm" and number >= PEAK_ROUNDS:
+            if name == "litellm" and number >= LITELLM_ROUNDS:
                 continue
-            rate = asked(rates[name])
-            whole = ours_at(rate, number) if name == "chainserve" else latency(load, ports[name], rate, seconds, number + 1)
+            # The machine's speed changes within minutes: half of a peak is half of what is possible now.
+            peaks[name].append(peak(ports[name], folder, seconds))
+            rate = asked(peaks[name][-1])
+            rates[name].append(rate)
+            time.sleep(PAUSE)
+            if name == "chainserve":
+                http.append(ours_at(rate, number, REFUSED, 404))
+                whole = ours_at(rate, number)
+            else:
+                whole = latency(load, ports[name], rate, seconds, number + 1)
             # Nothing is taken off ours: its backend is its own block server.
             direct = None if name in [*OURS, "relay"] else latency(load, ports["backend"], rate, seconds, number + 1)
             rounds[name].append((whole, direct))
             say(f"{name} at {rate:.0f}/s: {whole} direct: {direct}")
-    report(rates, rounds, seconds)
+    peaks, rates = ({name: median(values) for name, values in all.items()} for all in (peaks, rates))
+    report(peaks, rates, rounds, seconds)
     print("\nWhat ours is made of (`--journal-durability process`; medians of the rounds):\n")
     print("| | requests/s | p50 | p99 | processor time a request | machine busy |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    half = asked(rates["chainserve"])
+    half = rates["chainserve"]
     for title, rate, runs in [
         ("a chat request", half, [whole for whole, _ in rounds["chainserve"]]),
         ("HTTP and JSON alone: a request that is refused (404)", half, http),
@@ -281,35 +289,35 @@ def asked(peak: float) -> float:
     return min(FASTEST, peak / 2)
 
 
-def report(rates: dict, rounds: dict, seconds: int) -> None:
+def report(peaks: dict, rates: dict, rounds: dict, seconds: int) -> None:
     def values(name: str, quantile: str) -> list:
         return [whole[quantile] - (direct[quantile] if direct else 0) for whole, direct in rounds[name]]
 
     print("## Gateway: requests per second and added latency\n")
     print("`make bench ARGS=gateway`\n")
     print(
-        f"Chat requests of one token, not streamed, {CONNECTIONS} connections kept open (wrk): medians of {PEAK_ROUNDS} rounds of"
-        f" {seconds} s, interleaved.\nnginx and LiteLLM stand before an nginx that answers from memory; ours before one emulated"
-        " block-server process, whose time is counted in, and so the relay: HTTP in, one step of a block server, HTTP out, nothing\nelse.\nAdded latency: Poisson arrivals at half of each one's own peak rate"
-        f" ({FASTEST}/s at most: the generator shares the machine),"
-        f" from when a request was due (`load.c`), {LATENCY_ROUNDS} interleaved rounds\n({PEAK_ROUNDS} of LiteLLM): each round's quantile,"
-        " less that of the backend asked directly at that rate in that round (for ours and the relay nothing is taken off);\nthe median"
-        " of the rounds, and the least and greatest of p99.\n"
+        f"Chat requests of one token, not streamed. {ROUNDS} interleaved rounds ({LITELLM_ROUNDS} of LiteLLM), the medians of them; in each, one"
+        f" after the other:\n\n* the peak: {CONNECTIONS} connections kept open (wrk), {seconds} s;\n* the latency: Poisson arrivals at half"
+        f" of that peak ({FASTEST}/s at most: the generator shares the machine), from when a request was due (`load.c`), {seconds} s;\n  each"
+        " round's quantile, less that of the backend asked directly at that rate (for ours and the relay nothing is taken off).\n\nnginx and LiteLLM"
+        " stand before an nginx that answers from memory; ours before one emulated block-server process, whose time is counted in, and so\nthe"
+        " relay: HTTP in, one step of a block server, HTTP out, nothing else. The last column has the least and the greatest p99 of the rounds.\n"
     )
     print("| | peak requests/s | against LiteLLM | at requests/s | added p50 | added p99 | rounds' p99 |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in rounds:
         p99 = values(name, "p99")
         print(
-            f"| {LABELS[name]} | {rates[name]:.0f} | {rates[name] / rates['litellm']:.1f}× | {asked(rates[name]):.0f}"
+            f"| {LABELS[name]} | {peaks[name]:.0f} | {peaks[name] / peaks['litellm']:.1f}× | {rates[name]:.0f}"
             f" | {median(values(name, 'p50')):.2f} ms | {median(p99):.2f} ms | {min(p99):.2f} … {max(p99):.2f} |"
         )
     theirs = median(values("nginx", "p99"))
     difference, floor = (median(values(name, "p99")) - theirs for name in ["chainserve", "relay"])
+    reached = sum(value < theirs + GOAL for value in values("chainserve", "p99"))
     late = max(run["late_p99"] for pairs in rounds.values() for pair in pairs for run in pair if run)
     print(
-        f"\nOurs against nginx: {rates['chainserve'] / rates['nginx']:.2f}× its rate, p99 {difference:+.2f} ms"
-        f" (goal: below +1 ms; 20× LiteLLM's rate). The relay: p99 {floor:+.2f} ms.\nThe generator itself sent at p99 {late:.3f} ms late at most."
+        f"\nOurs against nginx: {peaks['chainserve'] / peaks['nginx']:.2f}× its rate, p99 {difference:+.2f} ms"
+        f" (goal: below {GOAL:+} ms, which {reached} of the {ROUNDS} rounds are; 20× LiteLLM's rate). The relay: p99 {floor:+.2f} ms.\nThe generator itself sent at p99 {late:.3f} ms late at most."
     )
 
 

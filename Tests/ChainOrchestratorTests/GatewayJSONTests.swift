@@ -78,6 +78,33 @@ struct GatewayJSONTests {
         }
     }
 
+    @Test(
+        "An object of any number of fields has each once, and gives each once",
+        arguments: [1, 15, 16, 17, 1000])
+    func fields(count: Int) throws {
+        let texts = (0..<count).map { "\"f\($0)\":\($0)" }
+        guard case .object(var object) = try parse("{\(texts.joined(separator: ","))}") else {
+            Issue.record("it is no object")
+            return
+        }
+        #expect(object.fields.map(\.name) == (0..<count).map { "f\($0)" })
+        for repeated in Set([0, count / 2, count - 1]) {
+            let text = "{\(texts.joined(separator: ",")),\"f\(repeated)\":0}"
+            #expect {
+                try parse(text)
+            } throws: {
+                "\($0)".contains("'f\(repeated)' is given twice")
+            }
+        }
+        let reversed = try parse("{\(texts.reversed().joined(separator: ","))}")
+        #expect(reversed == .object(object), "the order is no difference")
+        for number in 0..<count {
+            #expect(object.remove("f\(number)") == .integer(number))
+            #expect(object.remove("f\(number)") == nil)
+        }
+        #expect(object.fields.isEmpty && object.add("f0", .null))
+    }
+
     @Test("what is written reads back, by our parser and by Foundation's")
     func roundTrip() throws {
         let nasty = "\u{0}\u{1F}\u{7F}\"\\/\n\r\t\u{2028}é😀"
@@ -100,7 +127,7 @@ struct GatewayJSONTests {
         let list: JSONValue = .array([.integer(-1), .number(1e-7), .number(-9999), .null, .object([:])])
         let numbers: JSONValue = .array(
             [0, 9, 10, -1, 1234, Int.max, .min].map { .integer($0) })
-        let expected: [String: JSONValue] = [
+        let expected: JSONObject = [
             nasty: .number(0.5), "text": .string(nasty), "seed": .number(Double(UInt64.max)),
             "numbers": numbers, "list": list, "flag": .bool(true),
         ]

@@ -142,7 +142,7 @@ final class TestClient {
 extension JSONValue {
     subscript(_ name: String) -> JSONValue {
         guard case .object(let fields) = self else { return .null }
-        return fields[name] ?? .null
+        return fields.fields.first { $0.name == name }?.value ?? .null
     }
 
     subscript(_ index: Int) -> JSONValue {

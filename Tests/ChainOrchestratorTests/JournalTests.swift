@@ -28,6 +28,16 @@ private func accepted(_ job: UInt64, _ id: String) -> JournalEntry {
     .accepted(job: JobID(job), request(id), seed: .max, promptTokens: 3, resumes: nil)
 }
 
+/// What the journal's thread gets of them.
+private func records(
+    _ entries: [JournalEntry], run: Int64 = 4, at time: Double = 100
+) throws -> [ChainOrchestrator.JournalRecord] {
+    var buffer = RecordBuffer()
+    for entry in entries { buffer.append(entry, run: run, keepsTexts: true, at: time) }
+    var reader = RecordBuffer.Reader(buffer)
+    return try reader.next(.max)
+}
+
 @Suite("Journal")
 struct JournalTests {
     /// Whether the request ended in the commit in which it began or in a later one, and whatever comes twice.
@@ -46,7 +56,7 @@ struct JournalTests {
                 accepted(3, "three"), .interrupted(JournalKey(run: 4, job: 3)),
                 .ended(job: JobID(3), finished),
             ]
-            let records = entries.map { JournalRecord($0, run: 4, keepsTexts: true, at: 100) }
+            let records = try records(entries)
             for start in stride(from: 0, to: records.count, by: size) {
                 let commit = Array(records[start..<min(start + size, records.count)])
                 _ = try store.write(commit, run: 4, firstStep: 0, at: 100)
@@ -71,7 +81,8 @@ struct JournalTests {
             }
             var written = 0
             for commit in [steps[..<count], steps[count...]] {
-                written += try store.write(commit.map { .step($0) }, run: run, firstStep: written, at: 100)
+                let records = try records(commit.map { .step($0) })
+                written += try store.write(records, run: run, firstStep: written, at: 100)
             }
             try store.database.close()
             let reader = try JournalReader(path: configuration.path)
@@ -262,10 +273,8 @@ struct JournalTests {
                 ]
             }
             for start in stride(from: 0, to: records.count, by: 100) {
-                let steps: [ChainOrchestrator.JournalRecord] = [
-                    .step(JournalStep(at: Instant(nanoseconds: 0), event: .tick, actions: []))
-                ]
-                let some = steps + records[start..<start + 100]
+                let tick = JournalStep(at: Instant(nanoseconds: 0), event: .tick, actions: [])
+                let some = try ChainOrchestratorTests.records([.step(tick)]) + records[start..<start + 100]
                 _ = try store.write(some, run: run, firstStep: start, at: Double(start / 2 + 1))
             }
             while try store.prune(endedBefore: 550.5, size: ByteCount(1 << 30), currentRun: run) {}
@@ -401,10 +410,14 @@ struct JournalTests {
             && JSONDecoder().decode(Value.self, from: ours) == value
     }
 
+    private func text(of request: GenerationRequest) -> [UInt8] {
+        JSONWriter.object { JournalText.write(request, into: &$0) }
+    }
+
     @Test("The journal's JSON is Foundation's")
     func texts() throws {
         var full = request("é\n\"\\/\u{0}\u{1F}\u{7F}\u{2028}€😀")
-        #expect(try isSame(JournalText.of(full), as: full))
+        #expect(try isSame(text(of: full), as: full))
         full.input = .chat([
             ChatMessage(role: .user, content: "a\tb"), ChatMessage(role: .system, content: ""),
         ])
@@ -416,16 +429,16 @@ struct JournalTests {
         full.presentation = AnswerPresentation(
             shape: .completion, options: AnswerOptions(isStreamed: true, includesContinuousUsage: true),
             created: 7)
-        #expect(try isSame(JournalText.of(full), as: full))
+        #expect(try isSame(text(of: full), as: full))
         full.input = .tokens([0, .max])
-        #expect(try isSame(JournalText.of(full), as: full))
+        #expect(try isSame(text(of: full), as: full))
         // Nothing of a request that has everything is missing.
         #expect(!Mirror(reflecting: full).children.contains { "\($0.value)" == "nil" })
         for clamped in [nil, 9] {
             let result = GenerationResult(
                 reason: .length, promptTokens: 1, completionTokens: 2, clampedFrom: clamped, chain: "a > b",
                 attempts: 3, trailingText: "\u{FFFD}")
-            #expect(try isSame(JournalText.of(result), as: result))
+            #expect(try isSame(JSONWriter.object { JournalText.write(result, into: &$0) }, as: result))
         }
     }
 
@@ -457,8 +470,78 @@ struct JournalTests {
                 JournalStep(at: Instant(nanoseconds: 1 << 60), event: event, actions: $0)
             }
         }
-        #expect(try isSame(JournalText.of(steps), as: steps))
-        #expect(try isSame(JournalText.of([JournalStep]()), as: [JournalStep]()))
+        let texts = try records(steps.map { .step($0) })
+        #expect(texts.count == steps.count)
+        for (text, step) in zip(texts, steps) {
+            guard case .step(let text) = text else {
+                Issue.record("\(text) is no step")
+                continue
+            }
+            #expect(try isSame(text, as: step))
+        }
+    }
+
+    @Test("Records are read as they were added, however many at a time, also from memory used before")
+    func recordBuffer() throws {
+        let rare = JournalStep(at: Instant(nanoseconds: 1), event: .drainStarted(within: nil), actions: [])
+        let tick = JournalStep(at: Instant(nanoseconds: 2), event: .tick, actions: [])
+        var long = request("long")
+        long.input = .text(String(repeating: "x", count: 100_000))
+        let entries: [JournalEntry] = [
+            .step(rare), accepted(1, "one"), .step(tick), .step(rare),
+            .accepted(job: JobID(2), long, seed: 0, promptTokens: 1, resumes: JournalKey(run: 3, job: 9)),
+            .ended(job: JobID(1), JournalOutcome(kind: .failed, reason: "é")),
+            .interrupted(JournalKey(run: 1, job: 1)), .step(tick),
+        ]
+        let all = try records(entries)
+        #expect(all.count == entries.count)
+        var buffer = RecordBuffer()
+        for most in 1...entries.count {
+            var logged: [UInt8] = []
+            for entry in entries {
+                buffer.append(entry, run: 4, keepsTexts: true, at: 100)
+                if entry.isOfRequest { logged += buffer.lastFrame }
+            }
+            #expect(buffer.count == entries.count)
+            // What is in the log is what is in memory, but for the steps, which have no place there.
+            #expect(JournalRecord.records(in: logged) == all.filter(\.isOfRequest))
+            var reader = RecordBuffer.Reader(buffer)
+            var found: [ChainOrchestrator.JournalRecord] = []
+            while case let some = try reader.next(most), !some.isEmpty {
+                #expect(some.count <= most)
+                found += some
+            }
+            #expect(found == all)
+            buffer.removeAll()
+            reader = RecordBuffer.Reader(buffer)
+            let nothing = try reader.next(.max)
+            #expect(buffer.count == 0 && nothing.isEmpty)
+        }
+    }
+
+    @Test("Many records are in pieces that stay small, and all are read, time after time")
+    func recordPieces() throws {
+        var buffer = RecordBuffer()
+        for _ in 0..<3 {
+            let count = 5000
+            for job in 1...count {
+                buffer.append(accepted(UInt64(job), "r\(job)"), run: 4, keepsTexts: true, at: 1)
+            }
+            var reader = RecordBuffer.Reader(buffer)
+            let found = try reader.next(.max)
+            #expect(found.count == count)
+            for (place, record) in found.enumerated() {
+                guard case .accepted(let accepted) = record, accepted.key.job == UInt64(place + 1) else {
+                    Issue.record("\(place): \(record)")
+                    return
+                }
+            }
+            #expect(buffer.pieces.count > 10)
+            #expect(buffer.pieces.allSatisfy { $0.capacity < 2 * RecordBuffer.pieceSize })
+            reader = RecordBuffer.Reader(RecordBuffer())
+            buffer.removeAll()
+            #expect(buffer.pieces.allSatisfy { $0.isEmpty })
+        }
     }
 
     @Test("Steps expand to what they were")

@@ -124,6 +124,10 @@ public struct ControlPlane: Sendable {
         assert(passesSampledCheck())
     }
 
+    /// Where the job is; `nil` once it is finished, failed, cancelled or refused. O(1) expected, without a copy of the
+    /// dispatcher.
+    public func state(of job: JobID) -> Dispatcher.JobState? { dispatcher.state(of: job) }
+
     /// The least number that the next plan may have.
     public var nextPlanNumber: Int { highestPlan + 1 }
 

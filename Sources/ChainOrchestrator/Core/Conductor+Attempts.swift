@@ -6,7 +6,7 @@ import Logging
 /// Starts of jobs on chains, and how they end.
 extension Conductor {
     func start(_ id: JobID, attempt number: Int, on index: ChainIndex) {
-        guard var record = jobs[id] else { return }
+        guard let record = jobs[id] else { return }
         let chain = plan[index]
         let hops = hops(of: chain, for: Self.engineJob(id, attempt: number), record)
         // Jobs are started on chains whose servers are all ready, and ready servers have links.
@@ -17,7 +17,6 @@ extension Conductor {
         record.plan = control.plan.number
         record.feed.yield(.started(chain: attempt.chainName, attempt: number))
         record.task = Self.task(for: attempt, of: record.job, id, after: record.task, conductor: self)
-        jobs[id] = record
     }
 
     /// An attempt on its way. Runs on the first server's event loop and not in the conductor.
@@ -55,7 +54,7 @@ extension Conductor {
     /// Stops the attempt. Caches that the next attempt goes on with are kept if that starts in the same moment, in the
     /// place that the job leaves; all others are freed at once, without waiting for the step under way.
     func abandon(_ id: JobID, before actions: ArraySlice<ControlPlane.Action>) {
-        guard var record = jobs[id] else { return }
+        guard let record = jobs[id] else { return }
         var kept: [AttemptHop] = []
         if !keepsNoStates, let next = Self.start(of: id, in: actions), record.plan == control.plan.number {
             let places = hops(of: plan[next.chain], for: Self.engineJob(id, attempt: next.attempt), record)
@@ -65,7 +64,6 @@ extension Conductor {
         if kept.isEmpty { record.task?.cancel() }
         for hop in record.hops where !kept.contains(where: { $0.isSamePlace(as: hop) }) { hop.close() }
         record.hops = kept
-        jobs[id] = record
     }
 
     private var keepsNoStates: Bool { configuration.keptStates.inAll == .zero }
@@ -111,7 +109,7 @@ extension Conductor {
                 .ended(job: id, JournalOutcome(kind: .finished, result: result, tokens: tokens)))
             forget(id)
             // It may have finished in the very moment in which it was taken off a lost server.
-            if case .running(attempt, _, _)? = control.dispatcher.state(of: id) {
+            if case .running(attempt, _, _)? = control.state(of: id) {
                 post(.jobCompleted(id, attempt: attempt))
             } else {
                 post(.jobCancelled(id))

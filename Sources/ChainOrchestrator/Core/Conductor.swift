@@ -45,17 +45,24 @@ actor Conductor {
     private var drainWaiters: [CheckedContinuation<Void, Never>] = []
     private var isDrained = false
 
-    struct JobRecord {
-        var requestID: String
-        var ticket: UInt64
-        var job: GenerationJob
-        var feed: GenerationFeed
+    final class JobRecord {
+        let requestID: String
+        let ticket: UInt64
+        let job: GenerationJob
+        let feed: GenerationFeed
         var attempt: Attempt?
         /// Where it has caches: the hops of the attempt under way, or those that the next one goes on with.
         var hops: [AttemptHop] = []
         /// Number of the plan that the hops are of.
         var plan = 0
         var task: Task<Void, Never>?
+
+        init(requestID: String, ticket: UInt64, job: GenerationJob, feed: GenerationFeed) {
+            self.requestID = requestID
+            self.ticket = ticket
+            self.job = job
+            self.feed = feed
+        }
     }
 
     init(

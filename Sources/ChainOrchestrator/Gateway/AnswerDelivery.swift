@@ -1,8 +1,10 @@
 import NIOCore
 
-/// Turns one job's events, as they come, into what is sent to its client. Belongs to the connection's event loop; given up
-/// with its job when it is let go before the job's end.
-struct AnswerDelivery {
+/// Turns one job's events, as they come, into what is sent to its client. Given up with its job when it is let go before
+/// the job's end.
+///
+/// `@unchecked Sendable`: belongs to the connection's event loop as soon as whoever makes it has handed it over.
+final class AnswerDelivery: @unchecked Sendable {
     /// What is to be sent next.
     enum Output {
         /// The whole answer.
@@ -62,7 +64,7 @@ struct AnswerDelivery {
     func cancel() { stream.cancel() }
 
     /// - Returns: `nil` when all events so far are taken.
-    mutating func next() -> Output? {
+    func next() -> Output? {
         while true {
             switch stream.take() {
             case .nothing: return nil
@@ -75,14 +77,14 @@ struct AnswerDelivery {
     }
 
     /// Ends the answer badly.
-    mutating func end(_ failure: GenerationFailure) -> Output {
+    func end(_ failure: GenerationFailure) -> Output {
         entry.leave()
         let error = APIError(failure)
         guard isStreamed else { return .failed(error) }
         return .parts([numbering.next(writer.errorEvent(error))].compactMap { $0 }, isLast: true)
     }
 
-    private mutating func advance(_ event: GenerationEvent, at time: GenerationFeed.Time) -> Output? {
+    private func advance(_ event: GenerationEvent, at time: GenerationFeed.Time) -> Output? {
         if let parts = streamed?.advance(event, at: time) {
             let isLast = streamed?.isComplete == true
             if isLast { isOver() }
@@ -99,9 +101,8 @@ struct AnswerDelivery {
             whole?.text += piece
             if let token { whole?.tokens.append(token) }
             isOver()
-            let answer = whole
             return .whole(
-                writer.whole(text: answer?.text ?? "", tokens: answer?.tokens ?? [], ending: ending), ending)
+                writer.whole(text: whole?.text ?? "", tokens: whole?.tokens ?? [], ending: ending), ending)
         case .failed(let failure): return end(failure)
         }
     }

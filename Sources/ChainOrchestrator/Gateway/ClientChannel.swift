@@ -1,18 +1,21 @@
 import HummingbirdCore
 import Logging
 import NIOCore
+import NIOHTTPTypesHTTP1
 
 /// A client's connection. Requests that generate take the lane; those of other kinds are handled by tasks, away from the
 /// event loops.
 struct ClientChannel: ServerChildChannel {
     let base: HTTP1Channel
-    let makeLane: @Sendable () -> GenerationLane
+    let responder: GatewayResponder
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<HTTP1Channel.Value> {
         base.setup(channel: channel, logger: logger).flatMapThrowing { value in
             let pipeline = channel.pipeline.syncOperations
             let place = try pipeline.handler(type: HTTPConnectionStateHandler.self)
-            try pipeline.addHandler(makeLane(), position: .after(place))
+            let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self)
+            try pipeline.addHandler(
+                GenerationLane(responder: responder, codec: codec), position: .after(place))
             return value
         }
     }

@@ -1,9 +1,11 @@
 import HTTPTypes
 import NIOCore
+import NIOHTTP1
 import NIOHTTPTypes
 
 /// Watches one connection for what the request handler, waiting for tokens, cannot see: that the client went
-/// away, sends its body too slowly, or does not read what it is sent.
+/// away, sends its body too slowly, or does not read what it is sent. What is no HTTP it answers with 400 and a reason
+/// instead of a closed connection.
 ///
 /// Hummingbird's own way to notice a disconnect ends every request by closing the connection; this one keeps
 /// it.
@@ -34,6 +36,10 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isReadingRequest = false
     private var bodyDeadline: Scheduled<Void>?
     private var writeDeadline: Scheduled<Void>?
+    /// Requests passed on that were not answered in full.
+    private var unanswered = 0
+    /// With a 400, after which nothing more is sent.
+    private var hasRefused = false
 
     init(bodyTimeout: TimeAmount, writeTimeout: TimeAmount, bodyLimit: Int) {
         self.bodyTimeout = bodyTimeout
@@ -117,6 +123,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         switch unwrapInboundIn(data) {
         case .head(let head):
             isReadingRequest = true
+            unanswered += 1
             if head.headerFields[.expect]?.lowercased() == "100-continue" { welcomeBody(head, context) }
         case .body: break
         case .end:
@@ -143,12 +150,43 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
     }
 
+    // MARK: The client sends no HTTP
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // While a response is under way its bytes must not be mixed with others; the connection is closed.
+        if let error = error as? HTTPParserError, unanswered == 0, !hasRefused {
+            hasRefused = true
+            refuse(error, context)
+        }
+        context.fireErrorCaught(error)
+    }
+
+    private func refuse(_ error: HTTPParserError, _ context: ChannelHandlerContext) {
+        let problem = APIError.unreadable(error)
+        let body = JSONWriter.object(problem.write)
+        var head = HTTPResponse(status: problem.status)
+        head.headerFields[.contentType] = "application/json"
+        head.headerFields[.contentLength] = "\(body.count)"
+        head.headerFields[.connection] = "close"
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        context.write(wrapOutboundOut(.body(ByteBuffer(bytes: body))), promise: nil)
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+    }
+
     // MARK: The client does not read
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        // Hummingbird answers such errors too, without a reason; all is said already.
+        guard !hasRefused else {
+            promise?.succeed()
+            return
+        }
         isSilent = false
-        // Once answered, whether the client stays no longer matters to the request.
-        if case .end = unwrapOutboundIn(data) { endWatch() }
+        if case .end = unwrapOutboundIn(data) {
+            unanswered = max(0, unanswered - 1)
+            // Once answered, whether the client stays no longer matters to the request.
+            endWatch()
+        }
         context.write(data, promise: promise)
     }
 
@@ -161,6 +199,18 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             }
         }
         context.fireChannelWritabilityChanged()
+    }
+}
+
+extension APIError {
+    fileprivate static func unreadable(_ error: HTTPParserError) -> APIError {
+        if error == .headerOverflow {
+            return APIError(
+                .requestHeaderFieldsTooLarge,
+                "the head of the request is too long; send fewer or shorter headers",
+                code: "headers_too_large")
+        }
+        return APIError(.badRequest, "this is not valid HTTP/1.1 (\(error))", code: "invalid_http")
     }
 }
 

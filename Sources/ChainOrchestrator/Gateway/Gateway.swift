@@ -112,10 +112,10 @@ package struct Gateway: Sendable {
 
     private func serverBuilder() throws -> HTTPServerBuilder {
         let channelConfiguration = channelConfiguration
-        let lane: @Sendable () -> GenerationLane = { [responder] in GenerationLane(responder: responder) }
-        let plain = HTTPServerBuilder { responder in
+        let plain = HTTPServerBuilder { [responder] others in
             ClientChannel(
-                base: HTTP1Channel(responder: responder, configuration: channelConfiguration), makeLane: lane)
+                base: HTTP1Channel(responder: others, configuration: channelConfiguration),
+                responder: responder)
         }
         guard let files = configuration.tls else { return plain }
         #if TLS
@@ -132,10 +132,9 @@ package struct Gateway: Sendable {
         let configuration = configuration
         return HTTP1Channel.Configuration(
             additionalChannelHandlers: [
-                BadRequestAnswer(),
                 ConnectionGuard(
                     bodyTimeout: TimeAmount(configuration.bodyTimeout),
-                    writeTimeout: TimeAmount(configuration.writeTimeout), bodyLimit: configuration.bodyLimit),
+                    writeTimeout: TimeAmount(configuration.writeTimeout), bodyLimit: configuration.bodyLimit)
             ],
             idleTimeout: TimeAmount(configuration.idleTimeout),
             httpDecoderConfiguration: .init(

@@ -2,6 +2,7 @@ import ChainSecurity
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import NIOHTTP1
 
 /// A request that generates, or gives an answer again: the routes that `GenerationLane` takes.
 enum GenerationRoute: Hashable {
@@ -156,44 +157,42 @@ extension GatewayResponder {
 
     // MARK: Heads of answers
 
-    func wholeHead(_ ending: AnswerWriter.Ending, length: Int, _ requestID: String) -> HTTPResponse {
+    func wholeHead(_ ending: AnswerWriter.Ending, length: Int, _ requestID: String) -> HTTPResponseHead {
         head(
             .ok, requestID,
-            Self.isJSON,
-            HTTPField(name: .contentLength, value: "\(length)"),
-            HTTPField(name: .chain, value: Self.headerText(ending.chain)),
-            HTTPField(name: .attempts, value: "\(ending.attempts)"))
+            [
+                (.contentType, "application/json"), (.contentLength, "\(length)"),
+                (.chain, Self.headerText(ending.chain)), (.attempts, "\(ending.attempts)"),
+            ])
     }
 
-    private static let isJSON = HTTPField(name: .contentType, value: "application/json")
-
-    func streamHead(_ requestID: String) -> HTTPResponse {
+    func streamHead(_ requestID: String) -> HTTPResponseHead {
         head(
             .ok, requestID,
-            HTTPField(name: .contentType, value: "text/event-stream; charset=utf-8"),
-            HTTPField(name: .cacheControl, value: "no-cache"),
-            // Reverse proxies must pass each token on.
-            HTTPField(name: .accelBuffering, value: "no"))
+            [
+                (.contentType, "text/event-stream; charset=utf-8"), (.cacheControl, "no-cache"),
+                // Reverse proxies must pass each token on.
+                (.accelBuffering, "no"),
+            ])
     }
 
-    func errorHead(_ error: APIError, length: Int, _ requestID: String) -> HTTPResponse {
-        var head = head(
+    func errorHead(_ error: APIError, length: Int, _ requestID: String) -> HTTPResponseHead {
+        head(
             error.status, requestID,
-            Self.isJSON,
-            HTTPField(name: .contentLength, value: "\(length)"))
-        head.headerFields.append(contentsOf: error.headers)
-        return head
+            [(.contentType, "application/json"), (.contentLength, "\(length)")]
+                + error.headers.map { ($0.name, $0.value) })
     }
 
     private func head(
-        _ status: HTTPResponse.Status, _ requestID: String, _ fields: HTTPField...
-    ) -> HTTPResponse {
-        var head = HTTPResponse(status: status)
-        for field in fields { head.headerFields.append(field) }
-        finish(&head.headerFields, status, requestID: requestID)
+        _ status: HTTPResponse.Status, _ requestID: String, _ fields: [(HTTPField.Name, String)]
+    ) -> HTTPResponseHead {
+        var headers = fields.map { ($0.rawName, $1) }
+        finish(status, requestID: requestID) { headers.append(($0.rawName, $1)) }
         // Hummingbird adds it to the others.
-        head.headerFields.append(HTTPField(name: .date, value: date.text(at: now())))
-        return head
+        headers.append((HTTPField.Name.date.rawName, date.text(at: now())))
+        return HTTPResponseHead(
+            version: .http1_1, status: HTTPResponseStatus(statusCode: status.code),
+            headers: HTTPHeaders(headers))
     }
 
     /// Server names may hold any character; header fields may not.

@@ -78,14 +78,18 @@ struct GatewayResponder: HTTPResponder {
 
     private func finished(_ response: Response, requestID: String) -> Response {
         var response = response
-        finish(&response.headers, response.status, requestID: requestID)
+        finish(response.status, requestID: requestID) { name, value in
+            response.headers.append(HTTPField(name: name, value: value))
+        }
         return response
     }
 
     /// Adds what every response carries, and counts it.
-    func finish(_ fields: inout HTTPFields, _ status: HTTPResponse.Status, requestID: String) {
-        fields.append(HTTPField(name: .requestID, value: requestID))
-        if service.modelCard.isEmulated { fields.append(HTTPField(name: .engine, value: "emulated")) }
+    func finish(
+        _ status: HTTPResponse.Status, requestID: String, add: (HTTPField.Name, String) -> Void
+    ) {
+        add(.requestID, requestID)
+        if service.modelCard.isEmulated { add(.engine, "emulated") }
         access.metrics.responded(status.code).increment()
     }
 

@@ -1,5 +1,6 @@
 import HTTPTypes
 import NIOCore
+import NIOHTTP1
 import NIOHTTPTypes
 import NIOPosix
 
@@ -20,6 +21,8 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     private let responder: GatewayResponder
     private let bodyLimit: Int
     private var context: ChannelHandlerContext?
+    /// Where HTTP/1's own types go in: the handlers in between look at the ends of responses and at the parts of streams.
+    private var codec: ChannelHandlerContext?
 
     // The request under way.
     private var reading: (request: IncomingGeneration, body: ByteBuffer)?
@@ -38,8 +41,10 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     private var wantsRead = false
     private var heldError: (any Error)?
 
-    init(responder: GatewayResponder) {
+    /// - Parameter codec: the place of `HTTP1ToHTTPServerCodec` in the channel's pipeline.
+    init(responder: GatewayResponder, codec: ChannelHandlerContext) {
         self.responder = responder
+        self.codec = codec
         bodyLimit = responder.configuration.bodyLimit
     }
 
@@ -49,7 +54,8 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
         held.removeAll()
-        guard var delivery else { return }
+        defer { codec = nil }
+        guard let delivery else { return }
         self.delivery = nil
         delivery.cancel()
         say(delivery.end(.cancelled), context)
@@ -170,15 +176,16 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     ) {
         let eventLoop = context.eventLoop
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
-        let (responder, channel) = (responder, context.channel)
-        @Sendable func generate() {
-            responder.generate(request, body, channel) { result in
-                if eventLoop.inEventLoop { return bound.value.accepted(result) }
-                eventLoop.execute { bound.value.accepted(result) }
-            }
+        @Sendable func take(_ result: Result<AnswerDelivery, APIError>) {
+            if eventLoop.inEventLoop { return bound.value.accepted(result) }
+            eventLoop.execute { bound.value.accepted(result) }
         }
-        if body.readableBytes <= Self.longestAtOnce { return generate() }
-        NIOThreadPool.singleton.submit { _ in generate() }
+        if body.readableBytes <= Self.longestAtOnce {
+            return responder.generate(request, body, context.channel, done: take)
+        }
+        NIOThreadPool.singleton.submit { [responder, channel = context.channel] _ in
+            responder.generate(request, body, channel, done: take)
+        }
     }
 
     /// Bytes of a body that is read, and its prompt tokenized, on the event loop: a fraction of a millisecond. Longer ones
@@ -227,7 +234,8 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
         let watch = ConnectionGuard.Watch(
             pingInterval: TimeAmount(responder.configuration.pingInterval), ping: AnswerWriter.ping,
             onDisconnect: {})
-        context.writeAndFlush(wrapOutboundOut(.head(responder.streamHead(requestID))), promise: nil)
+        write(.head(responder.streamHead(requestID)))
+        context.flush()
         context.triggerUserOutboundEvent(watch, promise: nil)
     }
 
@@ -244,11 +252,13 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    private func say(_ head: HTTPResponse, _ body: [UInt8], _ context: ChannelHandlerContext) {
-        context.write(wrapOutboundOut(.head(head)), promise: nil)
-        context.write(wrapOutboundOut(.body(ByteBuffer(bytes: body))), promise: nil)
+    private func say(_ head: HTTPResponseHead, _ body: [UInt8], _ context: ChannelHandlerContext) {
+        write(.head(head))
+        write(.body(.byteBuffer(ByteBuffer(bytes: body))))
         end(context)
     }
+
+    private func write(_ part: HTTPServerResponsePart) { codec?.write(NIOAny(part), promise: nil) }
 
     private func end(_ context: ChannelHandlerContext) {
         delivery = nil

@@ -8,7 +8,7 @@ enum JSONValue: Hashable, Sendable {
     case number(Double)
     case string(String)
     case array([JSONValue])
-    case object([String: JSONValue])
+    case object(JSONObject)
 
     /// What it is, as an error message says it.
     var kind: String {
@@ -22,6 +22,58 @@ enum JSONValue: Hashable, Sendable {
         case .object: "an object"
         }
     }
+}
+
+/// The fields of an object, in their order: they are few as a rule, and compared faster than hashed.
+struct JSONObject: Hashable, Sendable, ExpressibleByDictionaryLiteral {
+    struct Field: Hashable, Sendable {
+        var name: String
+        var value: JSONValue
+    }
+
+    private(set) var fields: [Field] = []
+    /// All names, once there are many.
+    private var names: Set<String> = []
+
+    private static let few = 16
+
+    init() {}
+
+    init(dictionaryLiteral elements: (String, JSONValue)...) {
+        for (name, value) in elements { precondition(add(name, value), "the field \(name) is given twice") }
+    }
+
+    /// - Returns: whether there was none of that name.
+    mutating func add(_ name: String, _ value: JSONValue) -> Bool {
+        if fields.count < Self.few {
+            guard place(of: name) == nil else { return false }
+        } else {
+            if names.isEmpty { names = Set(fields.map(\.name)) }
+            guard names.insert(name).inserted else { return false }
+        }
+        fields.append(Field(name: name, value: value))
+        return true
+    }
+
+    /// Takes a field out.
+    mutating func remove(_ name: String) -> JSONValue? {
+        guard let place = place(of: name) else { return nil }
+        if !names.isEmpty { names.remove(name) }
+        return fields.remove(at: place).value
+    }
+
+    private func place(of name: String) -> Int? {
+        let length = name.utf8.count
+        return fields.firstIndex { $0.name.utf8.count == length && $0.name == name }
+    }
+
+    /// Whatever the order.
+    static func == (left: Self, right: Self) -> Bool {
+        left.fields.count == right.fields.count
+            && left.fields.allSatisfy { field in right.fields.contains { $0 == field } }
+    }
+
+    func hash(into hasher: inout Hasher) { hasher.combine(fields.count) }
 }
 
 /// Why a text is not JSON. `offset` counts bytes from 0.
@@ -90,7 +142,7 @@ struct JSONParser {
 
     private mutating func object(depth: Int) throws(JSONError) -> JSONValue {
         position += 1
-        var fields: [String: JSONValue] = [:]
+        var fields = JSONObject()
         skipSpace()
         if current == UInt8(ascii: "}") {
             position += 1
@@ -108,7 +160,7 @@ struct JSONParser {
             position += 1
             skipSpace()
             let value = try value(depth: depth + 1)
-            guard fields.updateValue(value, forKey: name) == nil else {
+            guard fields.add(name, value) else {
                 throw JSONError(reason: "the field '\(name.prefix(64))' is given twice", offset: start)
             }
             skipSpace()

@@ -4,7 +4,7 @@
 ///
 /// Every error names the field (`param`), says what it must be and what was found.
 struct RequestFields {
-    private var values: [String: JSONValue]
+    private var values: JSONObject
     /// Where the object is: empty at the top, `messages[2]` within.
     private let path: String
     private var known: [String] = []
@@ -37,10 +37,8 @@ struct RequestFields {
     /// The field's value, whatever it is; `nil` when absent or `null`. The field counts as known from now on.
     mutating func take(_ name: String) -> JSONValue? {
         known.append(name)
-        // Most of what is asked for is not there.
-        guard !values.isEmpty, let value = values.removeValue(forKey: name), value != .null else {
-            return nil
-        }
+        guard let value = values.remove(name) else { return nil }
+        if case .null = value { return nil }
         return value
     }
 
@@ -106,7 +104,7 @@ struct RequestFields {
     /// Accepts fields that are known but not supported, as long as they say what is done anyway.
     mutating func acceptOnlyNeutral(_ fields: [UnsupportedField]) throws(GenerationRefusal) {
         // As a rule nothing is left, and the fields are many.
-        guard !values.isEmpty else { return }
+        guard !values.fields.isEmpty else { return }
         for field in fields {
             guard let value = take(field.name), !field.isNeutral(value) else { continue }
             throw problem(field.name, "is not supported: \(field.advice)", code: "unsupported_parameter")
@@ -115,7 +113,7 @@ struct RequestFields {
 
     /// Call last: what has not been asked for is unknown.
     func finish() throws(GenerationRefusal) {
-        guard let name = values.keys.min() else { return }
+        guard let name = values.fields.map(\.name).min() else { return }
         let shown = String(name.prefix(64))
         let hint = nearest(to: shown).map { "did you mean '\(parameter($0))'?" } ?? "remove it"
         throw problem(shown, "is not a known field; \(hint)", code: "unknown_parameter")

@@ -34,7 +34,7 @@ package final class Journal: Sendable {
     }
 
     private struct Buffer {
-        var records: [JournalRecord] = []
+        var records = RecordBuffer()
         /// Records that the thread has taken from there and not written yet.
         var taken = 0
         /// Records ever added, and those in the tables.
@@ -117,18 +117,18 @@ package final class Journal: Sendable {
     /// - Returns: its position, for `isKept` and `waitUntilKept`.
     @discardableResult
     func add(_ entry: JournalEntry) -> UInt64 {
-        let record = JournalRecord(
-            entry, run: run, keepsTexts: configuration.keepsTexts, at: Self.wallClock)
-        let frame = configuration.durability == .process ? record.frame : nil
+        let time = Self.wallClock
         let (position, isFirst) = buffer.withLock { buffer in
             // The ends of requests are always kept: there are no more of them than of requests.
-            if !record.isOfRequest, buffer.waiting >= configuration.bufferLimit {
+            if !entry.isOfRequest, buffer.waiting >= configuration.bufferLimit {
                 buffer.lostSteps += 1
                 return (buffer.added, false)
             }
-            buffer.records.append(record)
+            buffer.records.append(entry, run: run, keepsTexts: configuration.keepsTexts, at: time)
             buffer.added += 1
-            if let frame, buffer.log?.append(frame, position: buffer.added) != true {
+            if entry.isOfRequest, configuration.durability == .process,
+                buffer.log?.append(buffer.records.lastFrame, position: buffer.added) != true
+            {
                 buffer.lastUnlogged = buffer.added
             }
             return (buffer.added, buffer.records.count == 1)
@@ -193,26 +193,34 @@ package final class Journal: Sendable {
     private func writeUntilClosed() {
         var nextStep = 0
         // Taken whole, which takes no time: who adds records must not wait while they are copied or let go.
-        var taken: [JournalRecord] = []
+        var taken = RecordBuffer()
+        var reader = RecordBuffer.Reader(taken)
+        // What is written next, or was not written last.
+        var batch: [JournalRecord] = []
         var (lastPruned, lastSynced) = (ContinuousClock.now, ContinuousClock.now)
         var isPruning = false
         while true {
             let isClosing = buffer.withLock { $0.isClosing && $0.waiting == 0 }
             if isClosing { return answerWaiters() }
             wait()
-            if taken.isEmpty {
-                buffer.withLock { buffer in
-                    swap(&buffer.records, &taken)
-                    buffer.taken = taken.count
-                }
-            }
-            let batch = Array(taken.prefix(Self.batchLimit))
-            guard !batch.isEmpty else { continue }
             do {
+                if batch.isEmpty { batch = try reader.next(Self.batchLimit) }
+                if batch.isEmpty {
+                    // The reader lets go of the bytes, so that their memory is used again.
+                    reader = RecordBuffer.Reader(RecordBuffer())
+                    taken.removeAll()
+                    buffer.withLock { buffer in
+                        swap(&buffer.records, &taken)
+                        buffer.taken = taken.count
+                    }
+                    reader = RecordBuffer.Reader(taken)
+                    batch = try reader.next(Self.batchLimit)
+                }
+                guard !batch.isEmpty else { continue }
                 nextStep += try store.write(
                     batch, run: run, firstStep: nextStep, at: Self.wallClock, rest: rest)
                 succeeded(batch.count)
-                taken.removeFirst(batch.count)
+                batch = []
                 emptyLog()
             } catch {
                 failed("\(error)")

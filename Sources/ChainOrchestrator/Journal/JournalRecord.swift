@@ -2,8 +2,9 @@ import ChainModel
 import Foundation
 
 /// An entry as it is kept: texts encoded, once, and the moment at which it happened.
-enum JournalRecord: Sendable {
-    case step(JournalStep)
+enum JournalRecord: Hashable, Sendable {
+    /// As JSON.
+    case step([UInt8])
     case accepted(AcceptedRecord)
     case ended(EndedRecord)
     case interrupted(JournalKey, at: Double)
@@ -40,116 +41,196 @@ struct EndedRecord: Hashable, Sendable {
     var tokens: [UInt8]?
 }
 
-extension JournalRecord {
-    init(_ entry: JournalEntry, run: Int64, keepsTexts: Bool, at time: Double) {
+/// Records one after another, as bytes: the thread that writes the tables gets them in one piece, so that it shares no
+/// objects with those that serve requests, and the memory is used again and again.
+///
+/// A record of a request stands as it does in the journal's log (`RequestLog`): all integers little-endian,
+///
+///     0  length    u32   bytes of the payload
+///     4  checksum  u32   CRC-32 of the payload; 0 for a step
+///     8  payload         a kind and the record's fields, in order
+struct RecordBuffer: Sendable {
+    /// Pieces of about `pieceSize`, in order, the last one in `writer`: a single one that grew would be copied in the
+    /// middle of a request.
+    private var full: [[UInt8]] = []
+    private var writer = FieldWriter()
+    /// Empty ones.
+    private var spare: [[UInt8]] = []
+    /// Steps that are rare and may be long, such as a new plan: turned into text by whoever reads them.
+    private var rareSteps: [JournalStep] = []
+    /// Records in it.
+    private(set) var count = 0
+    private var lastStart = 0
+
+    static let pieceSize = 64 << 10
+    /// Room in a piece for the record that fills it.
+    private static let margin = 4 << 10
+    /// Most pieces that are kept for what comes next.
+    private static let spareLimit = 32
+
+    /// In order.
+    var pieces: [[UInt8]] { full + [writer.bytes] }
+
+    /// The record last added, as it stands in the log.
+    var lastFrame: ArraySlice<UInt8> { writer.bytes[lastStart...] }
+
+    mutating func append(_ entry: JournalEntry, run: Int64, keepsTexts: Bool, at time: Double) {
+        if writer.bytes.count >= Self.pieceSize || writer.bytes.capacity == 0 { beginPiece() }
+        count += 1
+        lastStart = writer.beginFrame()
         switch entry {
-        case .step(let step): self = .step(step)
+        case .step(let step):
+            if JournalText.isFrequent(step) {
+                writer.kind(.step)
+                writer.object { JournalText.write(step, into: &$0) }
+            } else {
+                writer.kind(.rareStep)
+                rareSteps.append(step)
+            }
         case .accepted(let job, let request, let seed, let promptTokens, let earlier):
-            self = .accepted(
-                AcceptedRecord(
-                    key: JournalKey(run: run, job: job.rawValue), requestID: request.requestID, time: time,
-                    request: keepsTexts ? JournalText.of(request) : nil, seed: seed,
-                    promptTokens: promptTokens, resumes: earlier))
+            writer.kind(.accepted)
+            writer.key(JournalKey(run: run, job: job.rawValue))
+            writer.text(request.requestID)
+            writer.number(time.bitPattern)
+            writer.optional(keepsTexts ? request : nil) { writer, request in
+                writer.object { JournalText.write(request, into: &$0) }
+            }
+            writer.number(seed)
+            writer.number(UInt64(promptTokens))
+            writer.optional(earlier) { $0.key($1) }
         case .ended(let job, let outcome):
             let result = outcome.result
-            self = .ended(
-                EndedRecord(
-                    key: JournalKey(run: run, job: job.rawValue), time: time, kind: outcome.kind,
-                    completionTokens: result?.completionTokens ?? outcome.tokens.count, chain: result?.chain,
-                    attempts: result?.attempts, reason: outcome.reason,
-                    result: keepsTexts ? result.map { JournalText.of($0) } : nil,
-                    tokens: keepsTexts && outcome.kind == .finished
-                        ? outcome.tokens.withUnsafeBytes { Array($0) } : nil))
-        case .interrupted(let key): self = .interrupted(key, at: time)
+            writer.kind(.ended)
+            writer.key(JournalKey(run: run, job: job.rawValue))
+            writer.number(time.bitPattern)
+            writer.text(outcome.kind.rawValue)
+            writer.number(UInt64(result?.completionTokens ?? outcome.tokens.count))
+            writer.optional(result?.chain) { $0.text($1) }
+            writer.optional(result?.attempts) { $0.number(UInt64($1)) }
+            writer.optional(outcome.reason) { $0.text($1) }
+            writer.optional(keepsTexts ? result : nil) { writer, result in
+                writer.object { JournalText.write(result, into: &$0) }
+            }
+            writer.optional(keepsTexts && outcome.kind == .finished ? outcome.tokens : nil) {
+                writer, tokens in
+                writer.numbers(tokens)
+            }
+        case .interrupted(let key):
+            writer.kind(.interrupted)
+            writer.key(key)
+            writer.number(time.bitPattern)
         }
+        writer.endFrame(from: lastStart, isChecked: entry.isOfRequest)
+    }
+
+    private mutating func beginPiece() {
+        var next = spare.popLast() ?? []
+        if next.capacity == 0 { next.reserveCapacity(Self.pieceSize + Self.margin) }
+        writer.swap(with: &next)
+        if !next.isEmpty { full.append(next) }
+    }
+
+    /// Reads the records in order, some at a time.
+    struct Reader {
+        private var fields: FieldReader
+        private var left: ArraySlice<[UInt8]>
+        private var rareSteps: ArraySlice<JournalStep>
+
+        init(_ buffer: RecordBuffer) {
+            fields = FieldReader(bytes: [])
+            left = buffer.pieces[...]
+            rareSteps = buffer.rareSteps[...]
+        }
+
+        /// - Returns: none at the end.
+        /// - Throws: `EncodingError`; never for steps of a control plane.
+        mutating func next(_ most: Int) throws -> [JournalRecord] {
+            var records: [JournalRecord] = []
+            while records.count < most {
+                guard let payload = fields.payload(isChecked: false) else {
+                    guard let piece = left.popFirst() else { break }
+                    fields = FieldReader(bytes: piece[...])
+                    continue
+                }
+                if payload.first == PayloadKind.rareStep.rawValue, let step = rareSteps.popFirst() {
+                    records.append(.step(try JournalText.of(step)))
+                } else if let record = JournalRecord(payload) {
+                    records.append(record)
+                }
+            }
+            return records
+        }
+    }
+
+    /// Keeps some of its memory.
+    mutating func removeAll() {
+        var last: [UInt8] = []
+        writer.swap(with: &last)
+        full.append(last)
+        last = []
+        for piece in full where spare.count < Self.spareLimit && piece.capacity <= 2 * Self.pieceSize {
+            spare.append(piece)
+        }
+        full.removeAll(keepingCapacity: true)
+        for place in spare.indices { spare[place].removeAll(keepingCapacity: true) }
+        rareSteps = []
+        (count, lastStart) = (0, 0)
     }
 }
 
-/// A record of a request in the journal's log: all integers little-endian,
-///
-///     0  length    u32   bytes of the payload
-///     4  checksum  u32   CRC-32 of the payload
-///     8  payload         a kind and the record's fields, in order
+extension JournalEntry {
+    /// What happened to a request: the service's word to its client rests on it.
+    var isOfRequest: Bool {
+        if case .step = self { false } else { true }
+    }
+}
+
 extension JournalRecord {
     static let frameSize = 8
     /// No payload is longer: what a prompt may have, several times over.
     static let longestPayload = 256 << 20
 
-    /// Bytes of the texts that are kept.
-    private var textSize: Int {
-        switch self {
-        case .step, .interrupted: 0
-        case .accepted(let record): record.request?.count ?? 0
-        case .ended(let record): (record.result?.count ?? 0) + (record.tokens?.count ?? 0)
-        }
-    }
-
-    /// `nil` for a step, which the log does not keep.
-    var frame: [UInt8]? {
-        var payload = FieldWriter(reserving: 256 + textSize)
-        switch self {
-        case .step: return nil
-        case .accepted(let record):
-            payload.byte(1)
-            payload.key(record.key)
-            payload.text(record.requestID)
-            payload.number(record.time.bitPattern)
-            payload.data(record.request)
-            payload.number(record.seed)
-            payload.number(UInt64(record.promptTokens))
-            payload.optional(record.resumes) { $0.key($1) }
-        case .ended(let record):
-            payload.byte(2)
-            payload.key(record.key)
-            payload.number(record.time.bitPattern)
-            payload.text(record.kind.rawValue)
-            payload.number(UInt64(record.completionTokens))
-            payload.optional(record.chain) { $0.text($1) }
-            payload.optional(record.attempts) { $0.number(UInt64($1)) }
-            payload.optional(record.reason) { $0.text($1) }
-            payload.data(record.result)
-            payload.data(record.tokens)
-        case .interrupted(let key, let time):
-            payload.byte(3)
-            payload.key(key)
-            payload.number(time.bitPattern)
-        }
-        return payload.framed()
-    }
-
     /// The whole records at the beginning of `log`; what a killed process left half-written ends them.
     static func records(in log: [UInt8]) -> [JournalRecord] {
         var records: [JournalRecord] = []
         var reader = FieldReader(bytes: log[...])
-        while let payload = reader.payload(), let record = record(payload) { records.append(record) }
+        while let payload = reader.payload(isChecked: true), let record = JournalRecord(payload) {
+            records.append(record)
+        }
         return records
     }
 
-    private static func record(_ payload: ArraySlice<UInt8>) -> JournalRecord? {
+    fileprivate init?(_ payload: ArraySlice<UInt8>) {
         var fields = FieldReader(bytes: payload)
         let record: JournalRecord?
-        switch fields.byte() {
-        case 1: record = fields.accepted().map { .accepted($0) }
-        case 2: record = fields.ended().map { .ended($0) }
-        case 3:
+        switch PayloadKind(rawValue: fields.byte()) {
+        case .accepted: record = fields.accepted().map { .accepted($0) }
+        case .ended: record = fields.ended().map { .ended($0) }
+        case .interrupted:
             let (key, time) = (fields.key(), fields.number())
             record = fields.isWhole ? .interrupted(key, at: Double(bitPattern: time)) : nil
-        default: record = nil
+        case .step:
+            let text = fields.data()
+            record = fields.isWhole ? .step(text) : nil
+        case .rareStep, nil: record = nil
         }
-        return record
+        guard let record else { return nil }
+        self = record
     }
 }
 
+/// The first byte of a payload.
+private enum PayloadKind: UInt8 {
+    case accepted = 1
+    case ended, interrupted
+    /// In memory only: a step as JSON, and one that lies beside the bytes.
+    case step, rareStep
+}
+
 private struct FieldWriter {
-    private var bytes: [UInt8]
+    private(set) var bytes: [UInt8] = []
 
-    /// - Parameter size: about how much is to be written.
-    init(reserving size: Int) {
-        bytes = []
-        bytes.reserveCapacity(size)
-        bytes.append(contentsOf: repeatElement(0, count: JournalRecord.frameSize))
-    }
-
+    mutating func kind(_ kind: PayloadKind) { byte(kind.rawValue) }
     mutating func byte(_ value: UInt8) { bytes.append(value) }
     mutating func number(_ value: UInt64) {
         withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
@@ -159,29 +240,51 @@ private struct FieldWriter {
         number(key.job)
     }
     mutating func text(_ text: String) {
-        number(UInt64(text.utf8.count))
-        bytes.append(contentsOf: text.utf8)
+        var text = text
+        text.withUTF8 { characters in
+            number(UInt64(characters.count))
+            bytes.append(contentsOf: characters)
+        }
     }
     mutating func optional<Value>(_ value: Value?, _ write: (inout FieldWriter, Value) -> Void) {
         byte(value == nil ? 0 : 1)
         if let value { write(&self, value) }
     }
-    mutating func data(_ data: [UInt8]?) {
-        optional(data) { writer, data in
-            writer.number(UInt64(data.count))
-            writer.bytes.append(contentsOf: data)
+    mutating func numbers(_ values: [Int32]) {
+        values.withUnsafeBytes { values in
+            number(UInt64(values.count))
+            bytes.append(contentsOf: values)
+        }
+    }
+    /// A JSON object.
+    mutating func object(_ body: (inout JSONWriter) -> Void) {
+        let start = bytes.count
+        number(0)
+        JSONWriter.appendObject(to: &bytes, body)
+        set(UInt64(bytes.count - start - 8), at: start)
+    }
+
+    private mutating func set<Value: FixedWidthInteger>(_ value: Value, at place: Int) {
+        bytes.withUnsafeMutableBytes {
+            $0.storeBytes(of: value.littleEndian, toByteOffset: place, as: Value.self)
         }
     }
 
-    /// Length and checksum before the payload.
-    consuming func framed() -> [UInt8] {
-        var bytes = bytes
-        let length = UInt32(bytes.count - JournalRecord.frameSize)
-        let checksum = Deflate.checksum(bytes[JournalRecord.frameSize...])
-        withUnsafeBytes(of: length.littleEndian) { bytes.replaceSubrange(0..<4, with: $0) }
-        withUnsafeBytes(of: checksum.littleEndian) { bytes.replaceSubrange(4..<8, with: $0) }
-        return bytes
+    private func checksum(from start: Int) -> UInt32 { Deflate.checksum(bytes[start...]) }
+
+    /// - Returns: where it begins.
+    mutating func beginFrame() -> Int {
+        defer { number(0) }
+        return bytes.count
     }
+
+    /// Puts length and checksum before the payload.
+    mutating func endFrame(from start: Int, isChecked: Bool) {
+        set(UInt32(bytes.count - start - JournalRecord.frameSize), at: start)
+        set(isChecked ? checksum(from: start + JournalRecord.frameSize) : 0, at: start + 4)
+    }
+
+    mutating func swap(with other: inout [UInt8]) { Swift.swap(&bytes, &other) }
 }
 
 /// Reads fields; once something is missing, all that follows is 0 or `nil`, and `isWhole` is false.
@@ -201,9 +304,11 @@ private struct FieldReader {
     }
 
     mutating func byte() -> UInt8 { take(1).first ?? 0 }
-    mutating func number() -> UInt64 { take(8).reversed().reduce(0) { $0 << 8 | UInt64($1) } }
-    private mutating func shortNumber() -> UInt32 {
-        take(4).reversed().reduce(0) { $0 << 8 | UInt32($1) }
+    mutating func number() -> UInt64 { integer() }
+    private mutating func integer<Value: FixedWidthInteger>() -> Value {
+        let bytes = take(MemoryLayout<Value>.size)
+        guard isWhole else { return 0 }
+        return Value(littleEndian: bytes.withUnsafeBytes { $0.loadUnaligned(as: Value.self) })
     }
     mutating func key() -> JournalKey { JournalKey(run: Int64(bitPattern: number()), job: number()) }
     mutating func text() -> String { String(decoding: take(Int(clamping: number())), as: UTF8.self) }
@@ -211,19 +316,20 @@ private struct FieldReader {
     mutating func optional<Value>(_ read: (inout FieldReader) -> Value) -> Value? {
         byte() == 1 ? read(&self) : nil
     }
-    mutating func data() -> [UInt8]? { optional { Array($0.take(Int(clamping: $0.number()))) } }
+    mutating func data() -> [UInt8] { Array(take(count())) }
 
     /// The next payload whose length and checksum are right.
-    mutating func payload() -> ArraySlice<UInt8>? {
-        let (length, checksum) = (shortNumber(), shortNumber())
+    mutating func payload(isChecked: Bool) -> ArraySlice<UInt8>? {
+        let (length, checksum): (UInt32, UInt32) = (integer(), integer())
         guard isWhole, length > 0, length <= JournalRecord.longestPayload else { return nil }
         let payload = take(Int(length))
-        return isWhole && Deflate.checksum(payload) == checksum ? payload : nil
+        return isWhole && (!isChecked || Deflate.checksum(payload) == checksum) ? payload : nil
     }
 
     mutating func accepted() -> AcceptedRecord? {
         let record = AcceptedRecord(
-            key: key(), requestID: text(), time: Double(bitPattern: number()), request: data(),
+            key: key(), requestID: text(), time: Double(bitPattern: number()),
+            request: optional { $0.data() },
             seed: number(), promptTokens: count(), resumes: optional { $0.key() })
         return isWhole ? record : nil
     }
@@ -233,7 +339,7 @@ private struct FieldReader {
         let record = EndedRecord(
             key: key, time: time, kind: kind ?? .failed, completionTokens: count(),
             chain: optional { $0.text() }, attempts: optional { $0.count() }, reason: optional { $0.text() },
-            result: data(), tokens: data())
+            result: optional { $0.data() }, tokens: optional { $0.data() })
         return isWhole && kind != nil ? record : nil
     }
 }

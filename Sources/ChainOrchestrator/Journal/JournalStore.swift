@@ -120,7 +120,7 @@ struct JournalStore {
     func write(
         _ records: [JournalRecord], run: Int64, firstStep: Int, at time: Double, rest: () -> Void = {}
     ) throws -> Int {
-        var steps: [JournalStep] = []
+        var steps: [[UInt8]] = []
         var ends = Self.ends(in: records)
         try database.write { database in
             var rows = 0
@@ -142,8 +142,8 @@ struct JournalStore {
             }
             for first in stride(from: 0, to: steps.count, by: Self.stepsInRow) {
                 rest()
-                let some = Array(steps[first..<min(steps.count, first + Self.stepsInRow)])
-                let plain = Data(try JournalText.of(some))
+                let some = steps[first..<min(steps.count, first + Self.stepsInRow)]
+                let plain = Self.list(some)
                 try database.cachedStatement(
                     sql: """
                         INSERT INTO step (run, first, count, writtenAt, steps, size)
@@ -156,6 +156,18 @@ struct JournalStore {
             }
         }
         return steps.count
+    }
+
+    /// Texts of JSON as an array.
+    private static func list(_ texts: ArraySlice<[UInt8]>) -> Data {
+        var list = Data(capacity: texts.reduce(1) { $0 + $1.count + 1 })
+        list.append(UInt8(ascii: "["))
+        for text in texts {
+            if list.count > 1 { list.append(UInt8(ascii: ",")) }
+            list.append(contentsOf: text)
+        }
+        list.append(UInt8(ascii: "]"))
+        return list
     }
 
     /// Records of requests between two rests.

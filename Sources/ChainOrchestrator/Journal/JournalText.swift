@@ -5,21 +5,20 @@ import Foundation
 /// What the journal keeps of every request, as the JSON that Foundation makes of it, for it is read with Foundation: but
 /// written straight into bytes. `JSONEncoder` takes ten times as long, and `Codable` alone half of that.
 enum JournalText {
-    static func of(_ request: GenerationRequest) -> [UInt8] {
-        JSONWriter.object(reserving: 640) { writer in
-            writer.field("requestID", request.requestID)
-            writer.field("model", request.model)
-            writer.objectField("input") { write(request.input, into: &$0) }
-            if let count = request.maximumTokens { writer.field("maximumTokens", count) }
-            writer.objectField("sampling") { write(request.sampling, into: &$0) }
-            writer.arrayField("stop") { writer in for text in request.stop { writer.value(text) } }
-            writer.field("ignoreEndOfSequence", request.ignoreEndOfSequence)
-            writer.field("client", request.client)
-            if let timeout = request.timeout { writer.field("timeout", Int(timeout.nanoseconds)) }
-            if let ticket = request.ticket { writer.field("ticket", ticket) }
-            if let presentation = request.presentation {
-                writer.objectField("presentation") { write(presentation, into: &$0) }
-            }
+    /// The fields of its object.
+    static func write(_ request: GenerationRequest, into writer: inout JSONWriter) {
+        writer.field("requestID", request.requestID)
+        writer.field("model", request.model)
+        writer.objectField("input") { write(request.input, into: &$0) }
+        if let count = request.maximumTokens { writer.field("maximumTokens", count) }
+        writer.objectField("sampling") { write(request.sampling, into: &$0) }
+        writer.arrayField("stop") { writer in for text in request.stop { writer.value(text) } }
+        writer.field("ignoreEndOfSequence", request.ignoreEndOfSequence)
+        writer.field("client", request.client)
+        if let timeout = request.timeout { writer.field("timeout", Int(timeout.nanoseconds)) }
+        if let ticket = request.ticket { writer.field("ticket", ticket) }
+        if let presentation = request.presentation {
+            writer.objectField("presentation") { write(presentation, into: &$0) }
         }
     }
 
@@ -64,41 +63,41 @@ enum JournalText {
         writer.field("created", presentation.created)
     }
 
-    static func of(_ result: GenerationResult) -> [UInt8] {
-        JSONWriter.object { writer in
-            writer.field("reason", result.reason.rawValue)
-            writer.field("promptTokens", result.promptTokens)
-            writer.field("completionTokens", result.completionTokens)
-            if let count = result.clampedFrom { writer.field("clampedFrom", count) }
-            writer.field("chain", result.chain)
-            writer.field("attempts", result.attempts)
-            writer.field("trailingText", result.trailingText)
-        }
+    static func write(_ result: GenerationResult, into writer: inout JSONWriter) {
+        writer.field("reason", result.reason.rawValue)
+        writer.field("promptTokens", result.promptTokens)
+        writer.field("completionTokens", result.completionTokens)
+        if let count = result.clampedFrom { writer.field("clampedFrom", count) }
+        writer.field("chain", result.chain)
+        writer.field("attempts", result.attempts)
+        writer.field("trailingText", result.trailingText)
     }
 
     // MARK: Steps
 
-    /// - Throws: `EncodingError`; never for steps of a control plane.
-    static func of(_ steps: [JournalStep]) throws -> [UInt8] {
-        var writer = JSONWriter(reserving: 256 * steps.count)
-        var failure: (any Error)?
-        writer.array(steps) { writer, step in
-            writer.object { writer in
-                writer.field("at", Int(step.at.nanoseconds))
-                writer.name("event")
-                do {
-                    try write(step.event, into: &writer)
-                    writer.name("actions")
-                    try write(step.actions, into: &writer)
-                } catch { failure = error }
-            }
-        }
-        if let failure { throw failure }
-        return writer.bytes
+    /// There are as many such steps as requests and signs of life.
+    static func isFrequent(_ step: JournalStep) -> Bool {
+        step.event.isFrequent && step.actions.allSatisfy(\.isFrequent)
     }
 
-    /// The events that there are many of by hand; the others, of servers and plans, by `JSONEncoder`.
-    private static func write(_ event: ControlPlane.Event, into writer: inout JSONWriter) throws {
+    /// A frequent step, by hand.
+    static func write(_ step: JournalStep, into writer: inout JSONWriter) {
+        writer.field("at", Int(step.at.nanoseconds))
+        writer.name("event")
+        write(step.event, into: &writer)
+        writer.name("actions")
+        write(step.actions, into: &writer)
+    }
+
+    /// Any other, of servers and plans. The same step is the same bytes.
+    /// - Throws: `EncodingError`; never for steps of a control plane.
+    static func of(_ step: JournalStep) throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        return Array(try encoder.encode(step))
+    }
+
+    private static func write(_ event: ControlPlane.Event, into writer: inout JSONWriter) {
         switch event {
         case .tick: writer.raw("{\"tick\":{}}")
         case .jobArrived(let arrival):
@@ -129,15 +128,11 @@ enum JournalText {
             writer.object { writer in
                 writer.objectField("serverHeard") { write(server, incarnation, into: &$0) }
             }
-        default: writer.raw(String(decoding: try JSONEncoder().encode(event), as: UTF8.self))
+        default: preconditionFailure("\(event) is not frequent.")
         }
     }
 
-    private static func write(_ actions: [ControlPlane.Action], into writer: inout JSONWriter) throws {
-        guard actions.allSatisfy(\.isFrequent) else {
-            writer.raw(String(decoding: try JSONEncoder().encode(actions), as: UTF8.self))
-            return
-        }
+    private static func write(_ actions: [ControlPlane.Action], into writer: inout JSONWriter) {
         writer.array(actions) { writer, action in
             switch action {
             case .start(let job, let attempt, let chain):
@@ -172,8 +167,16 @@ enum JournalText {
     }
 }
 
+extension ControlPlane.Event {
+    fileprivate var isFrequent: Bool {
+        switch self {
+        case .tick, .jobArrived, .jobCompleted, .jobCancelled, .serverHeard: true
+        default: false
+        }
+    }
+}
+
 extension ControlPlane.Action {
-    /// There are as many of them as of requests and signs of life.
     fileprivate var isFrequent: Bool {
         switch self {
         case .start, .queue, .ping: true

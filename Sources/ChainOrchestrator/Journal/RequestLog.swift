@@ -47,7 +47,7 @@ struct RequestLog {
     }
 
     /// - Returns: whether the operating system has the record now.
-    mutating func append(_ frame: [UInt8], position: UInt64) -> Bool {
+    mutating func append(_ frame: ArraySlice<UInt8>, position: UInt64) -> Bool {
         guard !isTorn, files[0].size + files[1].size + frame.count <= sizeLimit else { return false }
         let file = files[active]
         var written = -1

@@ -29,6 +29,8 @@ final class LinkHandler: ChannelInboundHandler {
     private var openedAhead: [UInt64: LinkError?] = [:]
     private var pings: [UInt64: PendingCall<NodeHealth>] = [:]
     private var steps: [UInt64: PendingStep] = [:]
+    /// When the next of them may be late.
+    private var stepWatch: Scheduled<Void>?
     private var load: LinkLoad?
     private var width = 0
     /// The server hosts the model's last block: its results are one row.
@@ -90,6 +92,7 @@ final class LinkHandler: ChannelInboundHandler {
         guard status.closed == nil else { return }
         status.noteClosed(reason)
         beat?.cancel()
+        stepWatch?.cancel()
         context?.flush()
         context?.close(promise: nil)
         logger.info("link closed", metadata: ["reason": "\(reason)"])
@@ -271,16 +274,29 @@ final class LinkHandler: ChannelInboundHandler {
                         + " \(transfer.hidden.readableBytes) bytes"))
             return
         }
-        let onTimeout: (LinkHandler) -> Void = {
-            $0.steps.removeValue(forKey: step)?.call.fail(LinkError.timedOut("step of job \(transfer.job)"))
-        }
-        guard let call = begin(continuation, steps, timeout: timeouts.step, onTimeout: onTimeout) else {
-            return
-        }
+        guard let call = begin(continuation, steps) else { return }
         steps[step] = PendingStep(
             call: call, job: transfer.job, position: transfer.position,
-            tokenCount: returnsLastRowOnly ? 1 : transfer.tokenCount)
+            tokenCount: returnsLastRowOnly ? 1 : transfer.tokenCount,
+            deadline: .now() + .nanoseconds(timeouts.step.nanoseconds))
+        if stepWatch == nil { watchSteps(for: timeouts.step) }
         send(.transfer(transfer))
+    }
+
+    /// One timer for all steps: they are many and nearly none of them times out.
+    private func watchSteps(for time: ChainModel.Duration) {
+        stepWatch = after(time) { $0.checkSteps() }
+    }
+
+    private func checkSteps() {
+        stepWatch = nil
+        let now = NIODeadline.now()
+        for (id, step) in steps where step.deadline <= now {
+            steps[id] = nil
+            step.call.fail(LinkError.timedOut("step of job \(step.job)"))
+        }
+        guard let next = steps.values.map(\.deadline).min() else { return }
+        watchSteps(for: ChainModel.Duration(nanoseconds: (next - now).nanoseconds))
     }
 
     func cancelStep(_ step: UInt64) { steps.removeValue(forKey: step)?.call.fail(CancellationError()) }
@@ -324,10 +340,19 @@ final class LinkHandler: ChannelInboundHandler {
 
     func cancelPing(id: UInt64) { pings.removeValue(forKey: id)?.fail(CancellationError()) }
 
-    /// Makes a pending call; fails it instead when the link is closed or too many wait.
+    /// As the other, with a timer of its own.
     private func begin<Value, Pending>(
         _ continuation: CheckedContinuation<Value, any Error>, _ pending: [UInt64: Pending],
         timeout: ChainModel.Duration, onTimeout: @escaping (LinkHandler) -> Void
+    ) -> PendingCall<Value>? {
+        let call = begin(continuation, pending)
+        call?.timeout = after(timeout, do: onTimeout)
+        return call
+    }
+
+    /// Makes a pending call; fails it instead when the link is closed or too many wait.
+    private func begin<Value, Pending>(
+        _ continuation: CheckedContinuation<Value, any Error>, _ pending: [UInt64: Pending]
     ) -> PendingCall<Value>? {
         if let reason = status.closed {
             continuation.resume(throwing: reason)
@@ -338,7 +363,7 @@ final class LinkHandler: ChannelInboundHandler {
                 throwing: LinkError.refused(.overloaded, "\(pending.count) calls are waiting"))
             return nil
         }
-        return PendingCall(continuation: continuation, timeout: after(timeout, do: onTimeout))
+        return PendingCall(continuation: continuation)
     }
 
     // MARK: Loading

@@ -9,10 +9,7 @@ final class PendingCall<Value: Sendable> {
     private let continuation: CheckedContinuation<Value, any Error>
     var timeout: Scheduled<Void>?
 
-    init(continuation: CheckedContinuation<Value, any Error>, timeout: Scheduled<Void>?) {
-        self.continuation = continuation
-        self.timeout = timeout
-    }
+    init(continuation: CheckedContinuation<Value, any Error>) { self.continuation = continuation }
 
     func succeed(_ value: Value) {
         timeout?.cancel()
@@ -32,13 +29,15 @@ struct PendingStep {
     let position: Int
     /// Tokens of the result.
     let tokenCount: Int
+    let deadline: NIODeadline
     private(set) var assembly: StepAssembly?
 
-    init(call: PendingCall<[Float]>, job: UInt64, position: Int, tokenCount: Int) {
+    init(call: PendingCall<[Float]>, job: UInt64, position: Int, tokenCount: Int, deadline: NIODeadline) {
         self.call = call
         self.job = job
         self.position = position
         self.tokenCount = tokenCount
+        self.deadline = deadline
     }
 
     /// - Returns: `false` when the piece is not one of this step's result.

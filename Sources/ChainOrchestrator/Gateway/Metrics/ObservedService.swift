@@ -43,18 +43,27 @@ struct ObservedService: GenerationService {
                 if refusal.isForCapacity { recent.refused() }
                 done(result)
             case .success(let stream):
-                let span = startSpan("\(operation) \(model)", context: context, ofKind: .server)
-                if span.isRecording {
-                    span.attributes["gen_ai.operation.name"] = operation
-                    span.attributes["gen_ai.provider.name"] = "chainserve"
-                    span.attributes["gen_ai.request.model"] = model
-                }
+                let span = Self.span(operation, model, context)
                 let observation = RequestObservation(
                     metrics: metrics, recent: recent, operation: operation,
-                    promptTokens: stream.promptTokens, at: arrival, span: span.isRecording ? span : nil)
+                    promptTokens: stream.promptTokens, at: arrival, span: span)
                 done(.success(stream.observed(by: observation)))
             }
         }
+    }
+
+    /// - Returns: `nil` where nobody records it.
+    private static func span(
+        _ operation: String, _ model: String, _ context: ServiceContext
+    ) -> (any Span)? {
+        // The one that does nothing is the rule.
+        if InstrumentationSystem.instrument is NoOpInstrument { return nil }
+        let span = startSpan("\(operation) \(model)", context: context, ofKind: .server)
+        guard span.isRecording else { return nil }
+        span.attributes["gen_ai.operation.name"] = operation
+        span.attributes["gen_ai.provider.name"] = "chainserve"
+        span.attributes["gen_ai.request.model"] = model
+        return span
     }
 }
 
