@@ -170,6 +170,30 @@ import Testing
         }
     }
 
+    /// One timer watches them all.
+    @Test func everyStepHasItsOwnTime() async throws {
+        try await withServer { test in
+            let timeout = Duration.milliseconds(300)
+            let link = try await test.connectLoaded { $0.step = timeout }
+            for job in [1, 2] as [UInt64] {
+                try await link.open(job: EngineJobID(job), firstBlock: 1, blockCount: 4)
+            }
+            _ = try await link.step(job: EngineJobID(1), position: 0, tokenCount: 1, hidden: row)
+            try await Task.sleep(for: .milliseconds(150))
+            test.probe.closeGate()
+            let start = ContinuousClock.now
+            let error = await linkError {
+                _ = try await link.step(job: EngineJobID(2), position: 0, tokenCount: 1, hidden: row)
+            }
+            #expect(error == .timedOut("step of job 2"))
+            #expect(
+                ContinuousClock.now - start >= .nanoseconds(timeout.nanoseconds), "not with the first one")
+            test.probe.openGate()
+            await eventually("the step ends") { test.server.health.queueDepth == 0 }
+            await link.shutdown()
+        }
+    }
+
     @Test func cancelledStepFailsAtOnce() async throws {
         try await withServer { test in
             let link = try await test.connectLoaded()
