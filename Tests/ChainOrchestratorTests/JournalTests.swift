@@ -484,17 +484,20 @@ struct JournalTests {
     @Test("Records are read as they were added, however many at a time, also from memory used before")
     func recordBuffer() throws {
         let rare = JournalStep(at: Instant(nanoseconds: 1), event: .drainStarted(within: nil), actions: [])
+        let rarer = JournalStep(at: Instant(nanoseconds: 3), event: .rolloutStarted([]), actions: [])
         let tick = JournalStep(at: Instant(nanoseconds: 2), event: .tick, actions: [])
         var long = request("long")
         long.input = .text(String(repeating: "x", count: 100_000))
         let entries: [JournalEntry] = [
-            .step(rare), accepted(1, "one"), .step(tick), .step(rare),
+            .step(rare), accepted(1, "one"), .step(tick), .step(rarer),
             .accepted(job: JobID(2), long, seed: 0, promptTokens: 1, resumes: JournalKey(run: 3, job: 9)),
             .ended(job: JobID(1), JournalOutcome(kind: .failed, reason: "é")),
             .interrupted(JournalKey(run: 1, job: 1)), .step(tick),
         ]
         let all = try records(entries)
         #expect(all.count == entries.count)
+        #expect(try all[0] == .step(JournalText.of(rare)))
+        #expect(try all[3] == .step(JournalText.of(rarer)))
         var buffer = RecordBuffer()
         for most in 1...entries.count {
             var logged: [UInt8] = []
