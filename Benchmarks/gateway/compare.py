@@ -275,7 +275,7 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
             direct = None if name in [*OURS, "relay"] else latency(load, ports["backend"], rate, seconds, number + 1)
             rounds[name].append((whole, direct))
             say(f"{name} at {rate:.0f}/s: {whole} direct: {direct}")
-    peaks, rates = ({name: median(values) for name, values in all.items()} for all in (peaks, rates))
+    peaks, rates = ({name: median(values) for name, values in found.items()} for found in (peaks, rates))
     report(peaks, rates, rounds, seconds)
     print("\nWhat ours is made of (`--journal-durability process`; medians of the rounds):\n")
     print("| | requests/s | p50 | p99 | processor time a request | machine busy |")

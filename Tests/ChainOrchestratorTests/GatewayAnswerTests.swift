@@ -26,6 +26,17 @@ struct GatewayAnswerTests {
         }
     }
 
+    @Test("a server's name cannot write header fields of its own")
+    func namesInHeaders() async throws {
+        let script = ScriptedService.tokens(["a"], chain: "é\r\nx-evil: 1")
+        try await withGateway(ScriptedService(script: script)) { port in
+            let answer = try await TestClient(port: port).post("/v1/chat/completions", chatBody())
+            #expect(answer.status == 200)
+            #expect(answer.headers["x-chainserve-chain"] == "????x-evil: 1")
+            #expect(answer.headers["x-evil"] == nil)
+        }
+    }
+
     @Test("a whole completion, to the byte, stopped by length")
     func completion() async throws {
         let service = ScriptedService(script: ScriptedService.tokens(["a", "\n\"é"], reason: .length))

@@ -89,16 +89,18 @@ final class ScriptedService: GenerationService {
     }
 
     /// Answers with these tokens at once.
-    static func tokens(_ texts: [String], reason: FinishReason = .stop) -> Script {
+    static func tokens(
+        _ texts: [String], reason: FinishReason = .stop, chain: String = "a > b"
+    ) -> Script {
         { _, feed in
-            feed.yield(.started(chain: "a > b", attempt: 1))
+            feed.yield(.started(chain: chain, attempt: 1))
             for (index, text) in texts.enumerated() {
                 feed.yield(.token(GeneratedToken(id: Int32(index), text: text)))
             }
             feed.yield(
                 .finished(
                     GenerationResult(
-                        reason: reason, promptTokens: 7, completionTokens: texts.count, chain: "a > b")))
+                        reason: reason, promptTokens: 7, completionTokens: texts.count, chain: chain)))
         }
     }
 

@@ -183,6 +183,7 @@ extension GatewayResponder {
                 + error.headers.map { ($0.name, $0.value) })
     }
 
+    /// - Parameter fields: their values go out as they are, for nobody after this checks them: printable ASCII.
     private func head(
         _ status: HTTPResponse.Status, _ requestID: String, _ fields: [(HTTPField.Name, String)]
     ) -> HTTPResponseHead {

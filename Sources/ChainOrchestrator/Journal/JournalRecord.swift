@@ -143,22 +143,31 @@ struct RecordBuffer: Sendable {
         }
 
         /// - Returns: none at the end.
-        /// - Throws: `EncodingError`; never for steps of a control plane.
+        /// - Throws: `EncodingError`, and reads the same again next time; never for steps of a control plane.
         mutating func next(_ most: Int) throws -> [JournalRecord] {
-            var records: [JournalRecord] = []
-            while records.count < most {
-                guard let payload = fields.payload(isChecked: false) else {
-                    guard let piece = left.popFirst() else { break }
-                    fields = FieldReader(bytes: piece[...])
-                    continue
-                }
-                if payload.first == PayloadKind.rareStep.rawValue, let step = rareSteps.popFirst() {
+            var (ahead, records) = (self, [JournalRecord]())
+            while records.count < most, let payload = ahead.payload() {
+                if payload.first == PayloadKind.rareStep.rawValue, let step = ahead.rareSteps.popFirst() {
                     records.append(.step(try JournalText.of(step)))
                 } else if let record = JournalRecord(payload) {
                     records.append(record)
+                } else {
+                    preconditionFailure("A record in memory cannot be read.")
                 }
             }
+            self = ahead
             return records
+        }
+
+        private mutating func payload() -> ArraySlice<UInt8>? {
+            while fields.bytes.isEmpty {
+                guard let piece = left.popFirst() else { return nil }
+                fields = FieldReader(bytes: piece[...])
+            }
+            guard let payload = fields.payload(isChecked: false) else {
+                preconditionFailure("A record in memory has no end.")
+            }
+            return payload
         }
     }
 
@@ -321,7 +330,7 @@ private struct FieldReader {
     /// The next payload whose length and checksum are right.
     mutating func payload(isChecked: Bool) -> ArraySlice<UInt8>? {
         let (length, checksum): (UInt32, UInt32) = (integer(), integer())
-        guard isWhole, length > 0, length <= JournalRecord.longestPayload else { return nil }
+        guard isWhole, length > 0, !isChecked || length <= JournalRecord.longestPayload else { return nil }
         let payload = take(Int(length))
         return isWhole && (!isChecked || Deflate.checksum(payload) == checksum) ? payload : nil
     }

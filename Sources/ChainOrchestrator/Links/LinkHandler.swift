@@ -31,10 +31,10 @@ final class LinkHandler: ChannelInboundHandler {
     private var steps: [UInt64: PendingStep] = [:]
     /// When the next of them may be late.
     private var stepWatch: Scheduled<Void>?
-    private var load: LinkLoad?
-    private var width = 0
+    var load: LinkLoad?
+    var width = 0
     /// The server hosts the model's last block: its results are one row.
-    private var returnsLastRowOnly = false
+    var returnsLastRowOnly = false
     private var hasHeard = true
     private var missedBeats = 0
     private var beat: Scheduled<Void>?
@@ -341,7 +341,7 @@ final class LinkHandler: ChannelInboundHandler {
     func cancelPing(id: UInt64) { pings.removeValue(forKey: id)?.fail(CancellationError()) }
 
     /// As the other, with a timer of its own.
-    private func begin<Value, Pending>(
+    func begin<Value, Pending>(
         _ continuation: CheckedContinuation<Value, any Error>, _ pending: [UInt64: Pending],
         timeout: ChainModel.Duration, onTimeout: @escaping (LinkHandler) -> Void
     ) -> PendingCall<Value>? {
@@ -364,56 +364,5 @@ final class LinkHandler: ChannelInboundHandler {
             return nil
         }
         return PendingCall(continuation: continuation)
-    }
-
-    // MARK: Loading
-
-    /// A load that is given up ends the link: half-way, the server's state is not worth guessing.
-    func load(
-        _ request: LoadRequest, reader: RangeReader, progress: @escaping @Sendable (LoadProgress) -> Void,
-        _ continuation: CheckedContinuation<LoadedReport, any Error>
-    ) {
-        guard load == nil else {
-            continuation.resume(throwing: LinkError.refused(.busy, "another load is under way"))
-            return
-        }
-        let none: [UInt64: Never] = [:]
-        guard
-            let call = begin(
-                continuation, none, timeout: timeouts.loadSilence,
-                onTimeout: { $0.close(with: .timedOut("load: no sign of progress")) })
-        else { return }
-        load = LinkLoad(id: request.load, call: call, reader: reader, progress: progress, handler: self)
-        send(.load(request))
-    }
-
-    func cancelLoad() {
-        guard let load else { return }
-        self.load = nil
-        load.call.fail(CancellationError())
-        close(with: .closed("a load was cancelled"))
-    }
-
-    private func receiveForLoad(_ message: Message) {
-        guard let load, let context else { return }
-        switch message {
-        case .loadProgress(let report) where report.load == load.id:
-            load.renewTimeout()
-            load.progress(report)
-        case .rangeRequest(let request) where request.load == load.id:
-            load.renewTimeout()
-            load.add(request, context: context)
-        case .loaded(let report) where report.load == load.id:
-            self.load = nil
-            width = report.width
-            returnsLastRowOnly = load.manifest.hostsLastBlock
-            load.call.succeed(report)
-        case .loadRefused(let id, let refusal) where id == load.id:
-            self.load = nil
-            let error: LinkError =
-                refusal.code == .wrongModel ? .wrongModel(refusal.text) : .refused(refusal.code, refusal.text)
-            load.call.fail(error)
-        default: break
-        }
     }
 }
