@@ -33,7 +33,9 @@ private func records(
     _ entries: [JournalEntry], run: Int64 = 4, at time: Double = 100
 ) throws -> [ChainOrchestrator.JournalRecord] {
     var buffer = RecordBuffer()
-    for entry in entries { buffer.append(entry, run: run, keepsTexts: true, at: time) }
+    for entry in entries {
+        buffer.append(entry, run: run, keepsTexts: true, isLogged: entry.isOfRequest, at: time)
+    }
     var reader = RecordBuffer.Reader(buffer)
     return try reader.next(.max)
 }
@@ -502,7 +504,7 @@ struct JournalTests {
         for most in 1...entries.count {
             var logged: [UInt8] = []
             for entry in entries {
-                buffer.append(entry, run: 4, keepsTexts: true, at: 100)
+                buffer.append(entry, run: 4, keepsTexts: true, isLogged: entry.isOfRequest, at: 100)
                 if entry.isOfRequest { logged += buffer.lastFrame }
             }
             #expect(buffer.count == entries.count)
@@ -528,7 +530,8 @@ struct JournalTests {
         for _ in 0..<3 {
             let count = 5000
             for job in 1...count {
-                buffer.append(accepted(UInt64(job), "r\(job)"), run: 4, keepsTexts: true, at: 1)
+                buffer.append(
+                    accepted(UInt64(job), "r\(job)"), run: 4, keepsTexts: true, isLogged: false, at: 1)
             }
             var reader = RecordBuffer.Reader(buffer)
             let found = try reader.next(.max)

@@ -118,17 +118,17 @@ package final class Journal: Sendable {
     @discardableResult
     func add(_ entry: JournalEntry) -> UInt64 {
         let time = Self.wallClock
+        let isLogged = entry.isOfRequest && configuration.durability == .process
         let (position, isFirst) = buffer.withLock { buffer in
             // The ends of requests are always kept: there are no more of them than of requests.
             if !entry.isOfRequest, buffer.waiting >= configuration.bufferLimit {
                 buffer.lostSteps += 1
                 return (buffer.added, false)
             }
-            buffer.records.append(entry, run: run, keepsTexts: configuration.keepsTexts, at: time)
+            buffer.records.append(
+                entry, run: run, keepsTexts: configuration.keepsTexts, isLogged: isLogged, at: time)
             buffer.added += 1
-            if entry.isOfRequest, configuration.durability == .process,
-                buffer.log?.append(buffer.records.lastFrame, position: buffer.added) != true
-            {
+            if isLogged, buffer.log?.append(buffer.records.lastFrame, position: buffer.added) != true {
                 buffer.lastUnlogged = buffer.added
             }
             return (buffer.added, buffer.records.count == 1)

@@ -47,7 +47,7 @@ struct EndedRecord: Hashable, Sendable {
 /// A record of a request stands as it does in the journal's log (`RequestLog`): all integers little-endian,
 ///
 ///     0  length    u32   bytes of the payload
-///     4  checksum  u32   CRC-32 of the payload; 0 for a step
+///     4  checksum  u32   CRC-32 of the payload; 0 for what the log does not get
 ///     8  payload         a kind and the record's fields, in order
 struct RecordBuffer: Sendable {
     /// Pieces of about `pieceSize`, in order, the last one in `writer`: a single one that grew would be copied in the
@@ -74,7 +74,10 @@ struct RecordBuffer: Sendable {
     /// The record last added, as it stands in the log.
     var lastFrame: ArraySlice<UInt8> { writer.bytes[lastStart...] }
 
-    mutating func append(_ entry: JournalEntry, run: Int64, keepsTexts: Bool, at time: Double) {
+    /// - Parameter isLogged: it goes into the log, too.
+    mutating func append(
+        _ entry: JournalEntry, run: Int64, keepsTexts: Bool, isLogged: Bool, at time: Double
+    ) {
         if writer.bytes.count >= Self.pieceSize || writer.bytes.capacity == 0 { beginPiece() }
         count += 1
         lastStart = writer.beginFrame()
@@ -120,7 +123,7 @@ struct RecordBuffer: Sendable {
             writer.key(key)
             writer.number(time.bitPattern)
         }
-        writer.endFrame(from: lastStart, isChecked: entry.isOfRequest)
+        writer.endFrame(from: lastStart, isChecked: isLogged)
     }
 
     private mutating func beginPiece() {
