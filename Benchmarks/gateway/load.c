@@ -1,9 +1,10 @@
 // Sends one HTTP request again and again at Poisson times, whatever has become of those before, and measures each from
-// the time at which it was due to the last byte of its answer. One thread, as little work as possible, for it shares the
-// machine with what it measures; with real-time priority where that is allowed, since clients would have machines of
-// their own. Answers must have the status that is expected, and a Content-Length.
+// the time at which it was due to the last byte of its answer; a request that is due while all connections are taken
+// waits for one. One thread, as little work as possible, for it shares the machine with what it measures; with real-time
+// priority where that is allowed, since clients would have machines of their own. Answers must have the status that is
+// expected, and a Content-Length.
 //
-// usage: load PORT RATE COUNT SEED BODY [STATUS]
+// usage: load PORT CONNECTIONS RATE COUNT SEED BODY [STATUS]
 // 127.0.0.1, /v1/chat/completions; COUNT requests are counted, a tenth more before them is not; STATUS is 200 unless given.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { connection_limit = 1024, first_connections = 32, answer_limit = 65536, give_up_seconds = 30 };
+enum { connection_limit = 1024, answer_limit = 65536, give_up_seconds = 30 };
 
 static long status = 200;
 
@@ -34,7 +35,7 @@ struct connection {
 };
 
 static struct connection *connections[connection_limit];
-static int idle[connection_limit], idle_count, connection_count, poll_descriptor, port;
+static int idle[connection_limit], idle_count, poll_descriptor, port;
 static double *due, *latency, *lateness;
 static uint64_t state;
 
@@ -57,28 +58,17 @@ static void fail(const char *what) {
     exit(1);
 }
 
-static int open_connection(void) {
+static void open_connection(int number) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int yes = 1, number = connection_count;
-    if (number == connection_limit) fail("too many requests are unanswered");
-    struct connection *made = calloc(1, sizeof *made);
-    made->descriptor = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(made->descriptor, (struct sockaddr *)&address, sizeof address) != 0) fail("cannot connect");
-    setsockopt(made->descriptor, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    int yes = 1;
+    struct connection *opened = connections[number];
+    opened->descriptor = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(opened->descriptor, (struct sockaddr *)&address, sizeof address) != 0) fail("cannot connect");
+    setsockopt(opened->descriptor, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)number};
-    epoll_ctl(poll_descriptor, EPOLL_CTL_ADD, made->descriptor, &event);
-    connections[number] = made;
-    made->request = -1;
-    return connection_count++;
-}
-
-static void drop_idle(int number) {
-    int place = 0;
-    while (place < idle_count && idle[place] != number) ++place;
-    if (place == idle_count) return;
-    memmove(idle + place, idle + place + 1, (size_t)(--idle_count - place) * sizeof *idle);
-    close(connections[number]->descriptor);
+    epoll_ctl(poll_descriptor, EPOLL_CTL_ADD, opened->descriptor, &event);
+    opened->request = -1;
 }
 
 // Whether the answer is whole.
@@ -114,17 +104,20 @@ static void wait_for_events(double until, struct epoll_event *events, int *count
 }
 
 int main(int argc, char **argv) {
-    if (argc != 6 && argc != 7) return 2;
+    if (argc != 7 && argc != 8) return 2;
     port = atoi(argv[1]);
-    const double rate = atof(argv[2]);
-    const long counted = atol(argv[3]), warm_up = counted / 10, total = counted + warm_up;
-    state = strtoull(argv[4], NULL, 10) * 0x9E3779B97F4A7C15ull | 1;
+    const int connection_count = atoi(argv[2]);
+    if (connection_count < 1 || connection_count > connection_limit) return 2;
+    const double rate = atof(argv[3]);
+    const long counted = atol(argv[4]), warm_up = counted / 10, total = counted + warm_up;
+    state = strtoull(argv[5], NULL, 10) * 0x9E3779B97F4A7C15ull | 1;
+    const char *body = argv[6];
     static char request[8192];
     const int size = snprintf(request, sizeof request,
         "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         "Authorization: Bearer none\r\nContent-Length: %zu\r\n\r\n%s",
-        strlen(argv[5]), argv[5]);
-    if (argc > 6) status = atol(argv[6]);
+        strlen(body), body);
+    if (argc > 7) status = atol(argv[7]);
     prctl(PR_SET_TIMERSLACK, 1);
     struct sched_param priority = {.sched_priority = 1};
     const int real_time = sched_setscheduler(0, SCHED_FIFO, &priority) == 0;
@@ -132,23 +125,30 @@ int main(int argc, char **argv) {
     due = calloc((size_t)total, sizeof *due);
     latency = calloc((size_t)total, sizeof *latency);
     lateness = calloc((size_t)total, sizeof *lateness);
-    while (connection_count < first_connections) idle[idle_count++] = open_connection();
+    while (idle_count < connection_count) {
+        connections[idle_count] = calloc(1, sizeof(struct connection));
+        open_connection(idle_count);
+        idle[idle_count] = idle_count;
+        ++idle_count;
+    }
     double time = now() + 0.05;
     for (long n = 0; n < total; ++n) due[n] = time += -log(uniform()) / rate;
     const double end = time + give_up_seconds;
     struct epoll_event events[256];
     long sent = 0, ended = 0;
+    // When the last connection to become idle while none was did so: before, nothing could be sent.
+    double came_back = 0;
     while (ended < total) {
-        for (; sent < total && due[sent] <= now(); ++sent) {
-            const int number = idle_count ? idle[--idle_count] : open_connection();
+        for (; sent < total && idle_count && due[sent] <= now(); ++sent) {
+            const int number = idle[--idle_count];
             struct connection *connection = connections[number];
             connection->request = sent;
             connection->received = 0;
-            lateness[sent] = now() - due[sent];
+            lateness[sent] = now() - fmax(due[sent], came_back);
             if (send(connection->descriptor, request, (size_t)size, MSG_NOSIGNAL) != size) fail("cannot send");
         }
         int count;
-        wait_for_events(sent < total ? due[sent] : end, events, &count);
+        wait_for_events(sent < total && idle_count ? due[sent] : end, events, &count);
         for (int n = 0; n < count; ++n) {
             const int number = (int)events[n].data.u32;
             struct connection *connection = connections[number];
@@ -158,7 +158,8 @@ int main(int argc, char **argv) {
                 if (got < 0 && errno == EAGAIN) continue;
                 // A server may close a connection that nobody used for a while.
                 if (connection->request >= 0) fail("a connection was closed");
-                drop_idle(number);
+                close(connection->descriptor);
+                open_connection(number);
                 continue;
             }
             connection->received += (size_t)got;
@@ -166,6 +167,7 @@ int main(int argc, char **argv) {
             if (!is_whole(connection)) continue;
             latency[connection->request] = now() - due[connection->request];
             connection->request = -1;
+            if (!idle_count) came_back = now();
             idle[idle_count++] = number;
             ++ended;
         }
@@ -177,9 +179,9 @@ int main(int argc, char **argv) {
     qsort(lateness + warm_up, (size_t)counted, sizeof *lateness, compare);
     const double *sorted = latency + warm_up;
     printf("{\"requests\": %ld, \"mean\": %.4f, \"p50\": %.4f, \"p90\": %.4f, \"p99\": %.4f, \"max\": %.4f,"
-        " \"late_p99\": %.4f, \"connections\": %d, \"real_time\": %s}\n", counted, 1e3 * mean,
+        " \"late_p99\": %.4f, \"real_time\": %s}\n", counted, 1e3 * mean,
         quantile(sorted, counted, 0.5), quantile(sorted, counted, 0.9), quantile(sorted, counted, 0.99),
-        quantile(sorted, counted, 1), quantile(lateness + warm_up, counted, 0.99), connection_count,
+        quantile(sorted, counted, 1), quantile(lateness + warm_up, counted, 0.99),
         real_time ? "true" : "false");
     return 0;
 }
