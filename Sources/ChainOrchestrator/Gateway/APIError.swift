@@ -55,6 +55,13 @@ struct APIError: Error, Hashable {
             code: "body_too_large")
     }
 
+    static func codedBody(_ coding: String) -> APIError {
+        APIError(
+            .unsupportedMediaType,
+            "a body with Content-Encoding '\(coding.prefix(40))' cannot be read; send it as it is",
+            parameter: "Content-Encoding", code: "unsupported_encoding")
+    }
+
     static func unknownRequest(_ requestID: String) -> APIError {
         APIError(
             .notFound, "no request '\(requestID)' is queued or running", parameter: "id",

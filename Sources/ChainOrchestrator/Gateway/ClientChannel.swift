@@ -14,6 +14,7 @@ struct ClientChannel: ServerChildChannel {
             let pipeline = channel.pipeline.syncOperations
             let place = try pipeline.handler(type: HTTPConnectionStateHandler.self)
             let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self)
+            try pipeline.addHandler(OldClientHandler(), position: .before(codec.handler))
             try pipeline.addHandler(
                 GenerationLane(responder: responder, codec: codec), position: .after(place))
             return value

@@ -34,10 +34,14 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isSilent = true
     private var isGone = false
     private var isReadingRequest = false
+    /// Nothing holds back what the client sends.
+    private var isReading = true
     private var bodyDeadline: Scheduled<Void>?
     private var writeDeadline: Scheduled<Void>?
     /// Requests passed on that were not answered in full.
     private var unanswered = 0
+    /// The head of an answer has gone out and its end has not.
+    private var isAnswering = false
     /// With a 400, after which nothing more is sent.
     private var hasRefused = false
 
@@ -125,6 +129,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             isReadingRequest = true
             unanswered += 1
             if head.headerFields[.expect]?.lowercased() == "100-continue" { welcomeBody(head, context) }
+            if let last = head.spelledAsLast { return context.fireChannelRead(wrapInboundOut(.head(last))) }
         case .body: break
         case .end:
             isReadingRequest = false
@@ -136,12 +141,22 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelReadComplete(context: ChannelHandlerContext) {
         // Most requests arrive whole in one read and need no timer.
-        if isReadingRequest, bodyDeadline == nil {
-            bodyDeadline = context.eventLoop.assumeIsolated().scheduleTask(in: bodyTimeout) {
-                context.close(promise: nil)
-            }
-        }
+        if isReadingRequest, bodyDeadline == nil { awaitBody(context) }
+        // Whoever wants more says so.
+        isReading = false
         context.fireChannelReadComplete()
+    }
+
+    func read(context: ChannelHandlerContext) {
+        isReading = true
+        context.read()
+    }
+
+    private func awaitBody(_ context: ChannelHandlerContext) {
+        bodyDeadline = context.eventLoop.assumeIsolated().scheduleTask(in: bodyTimeout) {
+            // The client cannot help it when an earlier answer comes first.
+            if self.isReading { context.close(promise: nil) } else { self.awaitBody(context) }
+        }
     }
 
     /// Clients with long bodies ask first. One that is too long gets its 413 instead.
@@ -153,8 +168,10 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     // MARK: The client sends no HTTP
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // While a response is under way its bytes must not be mixed with others; the connection is closed.
-        if let error = error as? HTTPParserError, unanswered == 0, !hasRefused {
+        // While a response is under way, or an earlier one to come, their bytes must not be mixed with others; the connection
+        // is closed.
+        let isNext = !isAnswering && unanswered <= (isReadingRequest ? 1 : 0)
+        if let error = error as? HTTPParserError, isNext, !hasRefused {
             hasRefused = true
             refuse(error, context)
         }
@@ -182,7 +199,10 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         isSilent = false
-        if case .end = unwrapOutboundIn(data) {
+        switch unwrapOutboundIn(data) {
+        case .head, .body: isAnswering = true
+        case .end:
+            isAnswering = false
             unanswered = max(0, unanswered - 1)
             // Once answered, whether the client stays no longer matters to the request.
             endWatch()
@@ -202,15 +222,36 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 }
 
+extension HTTPRequest {
+    /// With `Connection: close` as Hummingbird knows it, where that is meant and written in another way; else `nil`.
+    fileprivate var spelledAsLast: HTTPRequest? {
+        guard let connection = headerFields[.connection], connection != "close" else { return nil }
+        let options = connection.split(separator: ",").map {
+            $0.filter { $0 != " " && $0 != "\t" }.lowercased()
+        }
+        guard options.contains("close") else { return nil }
+        var last = self
+        last.headerFields[.connection] = "close"
+        return last
+    }
+}
+
 extension APIError {
     fileprivate static func unreadable(_ error: HTTPParserError) -> APIError {
-        if error == .headerOverflow {
-            return APIError(
+        switch error {
+        case .headerOverflow:
+            APIError(
                 .requestHeaderFieldsTooLarge,
                 "the head of the request is too long; send fewer or shorter headers",
                 code: "headers_too_large")
+        case .unknown:
+            // llhttp has a reason for it that SwiftNIO has no name for.
+            APIError(
+                .badRequest,
+                "this is not valid HTTP/1.1 (a message with both Content-Length and Transfer-Encoding, for example)",
+                code: "invalid_http")
+        default: APIError(.badRequest, "this is not valid HTTP/1.1 (\(error))", code: "invalid_http")
         }
-        return APIError(.badRequest, "this is not valid HTTP/1.1 (\(error))", code: "invalid_http")
     }
 }
 

@@ -110,7 +110,7 @@ extension GatewayResponder {
         _ shape: AnswerShape, _ incoming: IncomingGeneration, _ body: ByteBuffer, _ channel: any Channel,
         done: @escaping @Sendable (Result<AnswerDelivery, APIError>) -> Void
     ) throws {
-        let json = try Self.json(in: body)
+        let json = try Self.json(in: body, of: incoming.head)
         let (read, options) = try GenerationRequestReader.read(json, shape: shape, requestID: incoming.id)
         var request = read
         let created = now()

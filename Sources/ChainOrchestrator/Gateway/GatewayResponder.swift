@@ -73,6 +73,7 @@ struct GatewayResponder: HTTPResponder {
             response.body = ResponseBody()
             response.headers[.contentLength] = length.map { "\($0)" }
         }
+        if request.headers[.connection] == "close" { response.headers[.connection] = "close" }
         return finished(response, requestID: requestID)
     }
 
@@ -226,13 +227,16 @@ struct GatewayResponder: HTTPResponder {
         } catch is NIOTooManyBytesError {
             throw APIError.bodyTooLarge(limit: limit)
         }
-        return try Self.json(in: buffer)
+        return try Self.json(in: buffer, of: request.head)
     }
 
-    static func json(in body: ByteBuffer) throws(APIError) -> JSONValue {
+    static func json(in body: ByteBuffer, of head: HTTPRequest) throws(APIError) -> JSONValue {
         do throws(JSONError) {
             return try JSONParser.parse(Array(body.readableBytesView))
         } catch {
+            if let coding = head.headerFields[.contentEncoding], coding.lowercased() != "identity" {
+                throw .codedBody(coding)
+            }
             throw .invalid("the body is not valid JSON: \(error)", code: "invalid_json")
         }
     }

@@ -234,7 +234,7 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
         let watch = ConnectionGuard.Watch(
             pingInterval: TimeAmount(responder.configuration.pingInterval), ping: AnswerWriter.ping,
             onDisconnect: {})
-        write(.head(responder.streamHead(requestID)))
+        write(head: responder.streamHead(requestID))
         context.flush()
         context.triggerUserOutboundEvent(watch, promise: nil)
     }
@@ -253,9 +253,15 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func say(_ head: HTTPResponseHead, _ body: [UInt8], _ context: ChannelHandlerContext) {
-        write(.head(head))
+        write(head: head)
         write(.body(.byteBuffer(ByteBuffer(bytes: body))))
         end(context)
+    }
+
+    private func write(head: HTTPResponseHead) {
+        var head = head
+        if isLast { head.headers.add(name: HTTPField.Name.connection.rawName, value: "close") }
+        write(.head(head))
     }
 
     private func write(_ part: HTTPServerResponsePart) { codec?.write(NIOAny(part), promise: nil) }

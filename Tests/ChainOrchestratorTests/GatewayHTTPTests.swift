@@ -1,0 +1,126 @@
+import NIOCore
+import Testing
+
+@testable import ChainOrchestrator
+
+/// HTTP itself, where clients differ from each other.
+@Suite("Gateway: other people's HTTP", .timeLimit(.minutes(5)))
+struct GatewayHTTPTests {
+    private static let paths = ["/v1/chat/completions", "/tokenize"]
+
+    private static func body(of path: String) -> String {
+        path == "/tokenize" ? #"{"prompt":"ab"}"# : chatBody()
+    }
+
+    @Test("HTTP/1.0: one request a connection, whose end ends the answer; no chunks")
+    func old() async throws {
+        let service = ScriptedService(script: ScriptedService.tokens(["Hello", " world"]))
+        try await withGateway(service) { port in
+            for (method, path, body, ending) in [
+                ("POST", "/v1/chat/completions", chatBody(), "}"),
+                ("POST", "/v1/chat/completions", chatBody(stream: true), "data: [DONE]\n\n"),
+                ("POST", "/tokenize", #"{"prompt":"ab"}"#, "}"), ("GET", "/health", "", "}"),
+            ] {
+                for connection in ["", "Connection: keep-alive\r\n"] {
+                    let client = try await TestClient(port: port)
+                    let request =
+                        "\(method) \(path) HTTP/1.0\r\n\(connection)Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
+                    try await client.send(request)
+                    let answer = await client.rest()
+                    #expect(answer.hasPrefix("HTTP/1.0 200 "))
+                    #expect(answer.lowercased().contains("\r\nconnection: close\r\n"))
+                    #expect(!answer.lowercased().contains("transfer-encoding"))
+                    #expect(answer.hasSuffix(ending))
+                }
+            }
+            #expect(service.cancelled.isEmpty)
+        }
+    }
+
+    @Test(
+        "a client that says in any way that it closes is told the same, and the connection ends",
+        arguments: ["close", "Close", "TE, close", "keep-alive,CLOSE"])
+    func closing(connection: String) async throws {
+        try await withGateway(ScriptedService()) { port in
+            for (path, stream) in [
+                ("/v1/chat/completions", false), ("/v1/chat/completions", true), ("/tokenize", false),
+            ] {
+                let client = try await TestClient(port: port)
+                let body = stream ? chatBody(stream: true) : Self.body(of: path)
+                let answer = try await client.post(path, body, headers: ["Connection": connection])
+                #expect(answer.status == 200)
+                #expect(answer.headers["connection"] == "close")
+                #expect(await client.rest().isEmpty)
+            }
+            let client = try await TestClient(port: port)
+            for _ in 0..<2 {
+                let answer = try await client.post(
+                    "/tokenize", #"{"prompt":"ab"}"#, headers: ["Connection": "TE, keep-alive"])
+                #expect(answer.headers["connection"] == nil)
+            }
+        }
+    }
+
+    @Test("a body that is no HTTP is refused with a reason", arguments: paths)
+    func brokenBody(path: String) async throws {
+        try await withGateway(ScriptedService()) { port in
+            for (framing, body) in [
+                ("Transfer-Encoding: chunked", "zz\r\n{}"), ("Transfer-Encoding: chunked", "2\r\n{}more"),
+                ("Transfer-Encoding: chunked", "fffffffffffffffffff\r\n{}"),
+                ("Content-Length: 2\r\nTransfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"),
+                ("Content-Length: 2\r\nContent-Length: 3", "{}"), ("Content-Length: two", "{}"),
+            ] {
+                let client = try await TestClient(port: port)
+                try await client.send("POST \(path) HTTP/1.1\r\nHost: x\r\n\(framing)\r\n\r\n\(body)")
+                let answer = try await client.answer()
+                #expect(answer.status == 400)
+                #expect(answer.headers["connection"] == "close")
+                #expect(answer.error["code"] == "invalid_http")
+                let message = answer.error["message"].text ?? ""
+                #expect(message.hasPrefix("this is not valid HTTP/1.1 (") && !message.contains("unknown"))
+                #expect(await client.rest().isEmpty)
+            }
+        }
+    }
+
+    @Test("a compressed body is refused by that name", arguments: paths)
+    func compressedBody(path: String) async throws {
+        try await withGateway(ScriptedService()) { port in
+            let client = try await TestClient(port: port)
+            let answer = try await client.post(
+                path, "\u{1F}\u{8B}\u{8}", headers: ["Content-Encoding": "gzip"])
+            #expect(answer.status == 415)
+            #expect(answer.error["param"] == "Content-Encoding")
+            let body = Self.body(of: path)
+            #expect(
+                try await client.post(path, body, headers: ["Content-Encoding": "identity"]).status == 200)
+            #expect(try await client.post(path, "{", headers: ["Content-Encoding": "identity"]).status == 400)
+        }
+    }
+
+    @Test("a long body behind a long stream is waited for until the stream has ended")
+    func heldBody() async throws {
+        let service = ScriptedService { request, feed in
+            for _ in 0..<(request.requestID == "first" ? 20 : 1) {
+                feed.yield(.token(GeneratedToken(id: 1, text: "x")))
+                try? await Task.sleep(for: .milliseconds(50))
+            }
+            feed.yield(
+                .finished(GenerationResult(reason: .stop, promptTokens: 1, completionTokens: 1, chain: "a")))
+        }
+        // Longer than what the socket holds.
+        let long = chatBody() + String(repeating: " ", count: 3_000_000)
+        try await withGateway(service, configured { $0.bodyTimeout = .milliseconds(200) }) { port in
+            let client = try await TestClient(port: port)
+            try await client.send(
+                "POST", "/v1/chat/completions", headers: ["X-Request-ID": "first"],
+                body: chatBody(stream: true))
+            let second =
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: \(long.utf8.count)\r\n\r\n\(long)"
+            client.channel.writeAndFlush(ByteBuffer(string: second), promise: nil)
+            let first = try await client.answer()
+            #expect(first.body.hasSuffix("data: [DONE]\n\n"))
+            #expect(try await client.answer().status == 200)
+        }
+    }
+}
