@@ -179,7 +179,7 @@ def main() -> None:
         try:
             ports = {name: free_port() for name in ["backend", "nginx", "litellm", *OURS]}
             started.append(nginx(folder, "backend", ports["backend"], f"return 200 '{ANSWER}';"))
-            upstream = f"upstream b {{ least_conn; server 127.0.0.1:{ports['backend']}; keepalive 64; }}"
+            upstream = f"upstream b {{ least_conn; server 127.0.0.1:{ports['backend']}; keepalive 64; keepalive_requests 100000000; }}"
             proxy = "proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection '';"
             started.append(nginx(folder, "proxy", ports["nginx"], proxy, upstream))
             config = os.path.join(folder, "litellm.yaml")
