@@ -1,4 +1,5 @@
 import HTTPTypes
+import NIOHTTP1
 
 /// An answer that says no, in OpenAI's nested form. The words a client reads about refusals are made here.
 struct APIError: Error, Hashable {
@@ -53,6 +54,24 @@ struct APIError: Error, Hashable {
         APIError(
             .contentTooLarge, "the body is longer than \(limit) bytes; shorten the prompt",
             code: "body_too_large")
+    }
+
+    /// What a client sends is no HTTP.
+    static func unreadable(_ error: HTTPParserError) -> APIError {
+        switch error {
+        case .headerOverflow:
+            APIError(
+                .requestHeaderFieldsTooLarge,
+                "the head of the request is too long; send fewer or shorter headers",
+                code: "headers_too_large")
+        case .unknown:
+            // llhttp has a reason for it that SwiftNIO has no name for.
+            APIError(
+                .badRequest,
+                "this is not valid HTTP/1.1 (a message with both Content-Length and Transfer-Encoding, for example)",
+                code: "invalid_http")
+        default: APIError(.badRequest, "this is not valid HTTP/1.1 (\(error))", code: "invalid_http")
+        }
     }
 
     static func codedBody(_ coding: String) -> APIError {

@@ -34,6 +34,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isSilent = true
     private var isGone = false
     private var isReadingRequest = false
+    /// The request that came last is the connection's last: nothing after it is answered.
+    private var isLast = false
     /// Nothing holds back what the client sends.
     private var isReading = true
     private var bodyDeadline: Scheduled<Void>?
@@ -42,6 +44,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var unanswered = 0
     /// The head of an answer has gone out and its end has not.
     private var isAnswering = false
+    /// What came last, and ends the connection.
+    private var unreadable: HTTPParserError?
     /// With a 400, after which nothing more is sent.
     private var hasRefused = false
 
@@ -129,7 +133,13 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             isReadingRequest = true
             unanswered += 1
             if head.headerFields[.expect]?.lowercased() == "100-continue" { welcomeBody(head, context) }
-            if let last = head.spelledAsLast { return context.fireChannelRead(wrapInboundOut(.head(last))) }
+            isLast = head.isLast
+            if isLast, head.headerFields[.connection] != "close" {
+                var head = head
+                // As Hummingbird knows it.
+                head.headerFields[.connection] = "close"
+                return context.fireChannelRead(wrapInboundOut(.head(head)))
+            }
         case .body: break
         case .end:
             isReadingRequest = false
@@ -168,14 +178,19 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     // MARK: The client sends no HTTP
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // While a response is under way, or an earlier one to come, their bytes must not be mixed with others; the connection
-        // is closed.
-        let isNext = !isAnswering && unanswered <= (isReadingRequest ? 1 : 0)
-        if let error = error as? HTTPParserError, isNext, !hasRefused {
-            hasRefused = true
-            refuse(error, context)
+        if let error = error as? HTTPParserError, !hasRefused, isReadingRequest || !isLast {
+            unreadable = error
+            refuseWhatIsUnreadable(context)
         }
         context.fireErrorCaught(error)
+    }
+
+    /// Once the requests before it are answered: in the midst of a response its bytes would be taken for that one's.
+    private func refuseWhatIsUnreadable(_ context: ChannelHandlerContext) {
+        guard let error = unreadable, !isAnswering, unanswered <= (isReadingRequest ? 1 : 0) else { return }
+        unreadable = nil
+        hasRefused = true
+        refuse(error, context)
     }
 
     private func refuse(_ error: HTTPParserError, _ context: ChannelHandlerContext) {
@@ -199,6 +214,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         isSilent = false
+        context.write(data, promise: promise)
         switch unwrapOutboundIn(data) {
         case .head, .body: isAnswering = true
         case .end:
@@ -206,8 +222,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             unanswered = max(0, unanswered - 1)
             // Once answered, whether the client stays no longer matters to the request.
             endWatch()
+            refuseWhatIsUnreadable(context)
         }
-        context.write(data, promise: promise)
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -223,35 +239,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 }
 
 extension HTTPRequest {
-    /// With `Connection: close` as Hummingbird knows it, where that is meant and written in another way; else `nil`.
-    fileprivate var spelledAsLast: HTTPRequest? {
-        guard let connection = headerFields[.connection], connection != "close" else { return nil }
-        let options = connection.split(separator: ",").map {
-            $0.filter { $0 != " " && $0 != "\t" }.lowercased()
-        }
-        guard options.contains("close") else { return nil }
-        var last = self
-        last.headerFields[.connection] = "close"
-        return last
-    }
-}
-
-extension APIError {
-    fileprivate static func unreadable(_ error: HTTPParserError) -> APIError {
-        switch error {
-        case .headerOverflow:
-            APIError(
-                .requestHeaderFieldsTooLarge,
-                "the head of the request is too long; send fewer or shorter headers",
-                code: "headers_too_large")
-        case .unknown:
-            // llhttp has a reason for it that SwiftNIO has no name for.
-            APIError(
-                .badRequest,
-                "this is not valid HTTP/1.1 (a message with both Content-Length and Transfer-Encoding, for example)",
-                code: "invalid_http")
-        default: APIError(.badRequest, "this is not valid HTTP/1.1 (\(error))", code: "invalid_http")
-        }
+    /// The client sends no more after it: `Connection` is a list of options in any case (RFC 9110, section 7.6.1).
+    fileprivate var isLast: Bool {
+        guard let connection = headerFields[.connection] else { return false }
+        return connection == "close"
+            || connection.lowercased().split(whereSeparator: { ", \t".contains($0) }).contains("close")
     }
 }
 

@@ -123,7 +123,7 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
         isProceeding = false
         if hasPassedSome { context.fireChannelReadComplete() }
         guard held.isEmpty else { return }
-        if let error = heldError, !isAnswering {
+        if let error = heldError, !isAnsweringWhole {
             heldError = nil
             context.fireErrorCaught(error)
         }
@@ -135,12 +135,11 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Hummingbird answers what it is told of at once, which would end up within the answer under way.
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        if !held.isEmpty || (isAnswering && reading == nil && !isSkipping) {
-            heldError = error
-        } else {
-            context.fireErrorCaught(error)
-        }
+        if !held.isEmpty || isAnsweringWhole { heldError = error } else { context.fireErrorCaught(error) }
     }
+
+    /// A request that has come to its end.
+    private var isAnsweringWhole: Bool { isAnswering && reading == nil && !isSkipping }
 
     // MARK: One request
 
