@@ -101,6 +101,74 @@ struct GatewayHTTPTests {
         }
     }
 
+    @Test(
+        "a broken body of a request that was refused by its head, or waits behind another, is no second answer's cause"
+    )
+    func brokenBodyOfRefused() async throws {
+        let service = ScriptedService { request, feed in
+            try? await Task.sleep(for: .milliseconds(50))
+            await ScriptedService.echo(request, feed)
+        }
+        try await withGateway(service) { port in
+            let broken =
+                "POST /v1/chat/completions HTTP/1.1\r\nx-request-id: a b\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}"
+            let body = chatBody()
+            let other =
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: \(body.utf8.count)\r\n\r\n\(body)"
+            for (before, statuses) in [
+                ("", [400]), (other, [200, 400]), ("GET /health HTTP/1.1\r\n\r\n", [200, 400]),
+            ] {
+                let client = try await TestClient(port: port)
+                try await client.send(before + broken)
+                for status in statuses { #expect(try await client.answer().status == status) }
+                #expect(await client.rest().isEmpty)
+            }
+        }
+    }
+
+    @Test("who asks before sending a body is told to when it is that request's turn")
+    func welcome() async throws {
+        let service = ScriptedService { request, feed in
+            try? await Task.sleep(for: .milliseconds(100))
+            await ScriptedService.echo(request, feed)
+        }
+        try await withGateway(service) { port in
+            for path in Self.paths {
+                let body = Self.body(of: path)
+                let client = try await TestClient(port: port)
+                try await client.send("POST", "/v1/chat/completions", body: chatBody(stream: true))
+                try await client.send(
+                    "POST \(path) HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: \(body.utf8.count)\r\n\r\n"
+                )
+                #expect(try await client.answer().body.hasSuffix("data: [DONE]\n\n"))
+                #expect(try await client.head().status == 100)
+                try await client.send(body)
+                #expect(try await client.answer().status == 200)
+            }
+        }
+    }
+
+    @Test(
+        "after the last request, whichever way it took, nothing is answered", arguments: paths + ["/health"])
+    func nothingAfter(path: String) async throws {
+        let service = ScriptedService()
+        try await withGateway(service) { port in
+            for head in ["HTTP/1.1\r\nconnection: close", "HTTP/1.0"] {
+                let body = path == "/health" ? "" : Self.body(of: path)
+                let method = body.isEmpty ? "GET" : "POST"
+                let more = chatBody()
+                let client = try await TestClient(port: port)
+                try await client.send(
+                    "\(method) \(path) \(head)\r\ncontent-length: \(body.utf8.count)\r\n\r\n\(body)"
+                        + "POST /v1/chat/completions HTTP/1.1\r\ncontent-length: \(more.utf8.count)\r\n\r\n\(more)nonsense\r\n"
+                )
+                let answers = await client.rest()
+                #expect(answers.ranges(of: "HTTP/1.").count == 1)
+            }
+            #expect(service.submitted.count == (path == "/v1/chat/completions" ? 2 : 0))
+        }
+    }
+
     @Test("a compressed body is refused by that name", arguments: paths)
     func compressedBody(path: String) async throws {
         try await withGateway(ScriptedService()) { port in

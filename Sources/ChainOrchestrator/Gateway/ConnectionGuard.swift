@@ -36,9 +36,12 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isReadingRequest = false
     /// The request that came last is the connection's last: nothing after it is answered.
     private var isLast = false
-    /// Nothing holds back what the client sends.
-    private var isReading = true
+    /// The client sends its body when it is told to.
+    private var isWaitingForWelcome = false
     private var bodyDeadline: Scheduled<Void>?
+    /// Since when nothing more is read, and how long that has been so before, which the deadline does not count.
+    private var pausedAt: NIODeadline?
+    private var pause = TimeAmount.zero
     private var writeDeadline: Scheduled<Void>?
     /// Requests passed on that were not answered in full.
     private var unanswered = 0
@@ -128,50 +131,70 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     // MARK: The client sends slowly
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard isReadingRequest || !isLast else { return }
         switch unwrapInboundIn(data) {
         case .head(let head):
             isReadingRequest = true
             unanswered += 1
-            if head.headerFields[.expect]?.lowercased() == "100-continue" { welcomeBody(head, context) }
             isLast = head.isLast
+            isWaitingForWelcome = head.waitsForWelcome(bodyLimit: bodyLimit)
+            welcomeBody(context)
             if isLast, head.headerFields[.connection] != "close" {
                 var head = head
                 // As Hummingbird knows it.
                 head.headerFields[.connection] = "close"
                 return context.fireChannelRead(wrapInboundOut(.head(head)))
             }
-        case .body: break
+        case .body: isWaitingForWelcome = false
         case .end:
+            isWaitingForWelcome = false
             isReadingRequest = false
             bodyDeadline?.cancel()
             bodyDeadline = nil
+            pausedAt = nil
         }
         context.fireChannelRead(data)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
         // Most requests arrive whole in one read and need no timer.
-        if isReadingRequest, bodyDeadline == nil { awaitBody(context) }
-        // Whoever wants more says so.
-        isReading = false
+        if isReadingRequest {
+            if bodyDeadline == nil {
+                pause = .zero
+                awaitBody(in: bodyTimeout, context)
+            }
+            pausedAt = .now()
+        }
         context.fireChannelReadComplete()
     }
 
     func read(context: ChannelHandlerContext) {
-        isReading = true
+        endPause()
         context.read()
     }
 
-    private func awaitBody(_ context: ChannelHandlerContext) {
-        bodyDeadline = context.eventLoop.assumeIsolated().scheduleTask(in: bodyTimeout) {
-            // The client cannot help it when an earlier answer comes first.
-            if self.isReading { context.close(promise: nil) } else { self.awaitBody(context) }
+    private func endPause() {
+        guard let begun = pausedAt else { return }
+        pausedAt = nil
+        pause = pause + (.now() - begun)
+    }
+
+    /// The client cannot help it when nothing is read because an earlier answer comes first.
+    private func awaitBody(in time: TimeAmount, _ context: ChannelHandlerContext) {
+        bodyDeadline = context.eventLoop.assumeIsolated().scheduleTask(in: time) {
+            let isPaused = self.pausedAt != nil
+            self.endPause()
+            if isPaused { self.pausedAt = .now() }
+            guard self.pause > .zero else { return context.close(promise: nil) }
+            self.awaitBody(in: self.pause, context)
+            self.pause = .zero
         }
     }
 
-    /// Clients with long bodies ask first. One that is too long gets its 413 instead.
-    private func welcomeBody(_ head: HTTPRequest, _ context: ChannelHandlerContext) {
-        guard head.headerFields[.contentLength].flatMap({ Int($0) }) ?? 0 <= bodyLimit else { return }
+    /// When it is this request's turn: in the midst of another's response it would be taken for a part of that one.
+    private func welcomeBody(_ context: ChannelHandlerContext) {
+        guard isWaitingForWelcome, unanswered == 1 else { return }
+        isWaitingForWelcome = false
         context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
     }
 
@@ -187,10 +210,12 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Once the requests before it are answered: in the midst of a response its bytes would be taken for that one's.
     private func refuseWhatIsUnreadable(_ context: ChannelHandlerContext) {
-        guard let error = unreadable, !isAnswering, unanswered <= (isReadingRequest ? 1 : 0) else { return }
+        let own = isReadingRequest ? 1 : 0
+        guard let error = unreadable, !isAnswering, unanswered <= own else { return }
         unreadable = nil
         hasRefused = true
-        refuse(error, context)
+        // A request may have its answer before it has come to its end.
+        if unanswered == own { refuse(error, context) }
     }
 
     private func refuse(_ error: HTTPParserError, _ context: ChannelHandlerContext) {
@@ -222,6 +247,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             unanswered = max(0, unanswered - 1)
             // Once answered, whether the client stays no longer matters to the request.
             endWatch()
+            welcomeBody(context)
             refuseWhatIsUnreadable(context)
         }
     }
@@ -239,6 +265,12 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 }
 
 extension HTTPRequest {
+    /// Clients with long bodies ask first. One that is too long gets its 413 instead.
+    fileprivate func waitsForWelcome(bodyLimit: Int) -> Bool {
+        headerFields[.expect]?.lowercased() == "100-continue"
+            && headerFields[.contentLength].flatMap { Int($0) } ?? 0 <= bodyLimit
+    }
+
     /// The client sends no more after it: `Connection` is a list of options in any case (RFC 9110, section 7.6.1).
     fileprivate var isLast: Bool {
         guard let connection = headerFields[.connection] else { return false }

@@ -135,6 +135,11 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Hummingbird answers what it is told of at once, which would end up within the answer under way.
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // Of a request that is cut off there is nothing to begin.
+        while let part = held.last {
+            if case .end = part { break }
+            held.removeLast()
+        }
         if !held.isEmpty || isAnsweringWhole { heldError = error } else { context.fireErrorCaught(error) }
     }
 

@@ -23,6 +23,7 @@ final class OldClientHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
         }
         head.headers.replaceOrAdd(name: "connection", value: "close")
+        head.headers.remove(name: "expect")
         context.fireChannelRead(wrapInboundOut(.head(head)))
     }
 
