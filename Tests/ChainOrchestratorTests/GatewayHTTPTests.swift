@@ -209,4 +209,32 @@ struct GatewayHTTPTests {
             #expect(try await client.answer().status == 200)
         }
     }
+
+    @Test(
+        "whatever clients send at once, a strict reader gets whole answers, in turn, and none after the last")
+    func anything() async throws {
+        let times = configured {
+            $0.bodyTimeout = .milliseconds(150)
+            $0.idleTimeout = .milliseconds(150)
+        }
+        try await withGateway(ScriptedService(), times) { port in
+            for round in 0..<8 {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for client in 0..<32 {
+                        group.addTask {
+                            var clients = RandomClient(seed: UInt64(round * 32 + client))
+                            let (text, whole) = clients.requests()
+                            let client = try await TestClient(port: port)
+                            try await client.send(text)
+                            let answers = try StrictReader.statuses(in: Array(await client.rest().utf8))
+                            #expect(answers.allSatisfy { $0 < 500 })
+                            // Damage may make two requests of one, but what is whole before it is answered.
+                            #expect(answers.filter { $0 != 100 }.count >= whole)
+                        }
+                    }
+                    try await group.waitForAll()
+                }
+            }
+        }
+    }
 }
