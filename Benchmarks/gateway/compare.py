@@ -179,7 +179,8 @@ def main() -> None:
         try:
             ports = {name: free_port() for name in ["backend", "nginx", "litellm", *OURS]}
             started.append(nginx(folder, "backend", ports["backend"], f"return 200 '{ANSWER}';"))
-            upstream = f"upstream b {{ least_conn; server 127.0.0.1:{ports['backend']}; keepalive 64; keepalive_requests 100000000; }}"
+            kept = "keepalive 64; keepalive_requests 100000000;"
+            upstream = f"upstream b {{ least_conn; server 127.0.0.1:{ports['backend']}; {kept} }}"
             proxy = "proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection '';"
             started.append(nginx(folder, "proxy", ports["nginx"], proxy, upstream))
             config = os.path.join(folder, "litellm.yaml")
@@ -263,14 +264,15 @@ def measure(load: str, ports: dict, folder: str, seconds: int, ours: int) -> Non
             time.sleep(PAUSE)
             if name == "chainserve":
                 http.append(ours_at(rate, number, REFUSED, 404))
-                rounds[name].append((ours_at(rate, number), None))
+                whole, direct = ours_at(rate, number), None
                 alike.append(beside_backend("nginx", rate, number))
             elif name in [*OURS, "relay"]:
                 # Nothing is taken off ours: its backend is its own block server.
-                rounds[name].append((latency(load, ports[name], rate, seconds, number + 1), None))
+                whole, direct = latency(load, ports[name], rate, seconds, number + 1), None
             else:
-                rounds[name].append(beside_backend(name, rate, number))
-            say(f"{name} at {rate:.0f}/s: %s direct: %s" % rounds[name][-1])
+                whole, direct = beside_backend(name, rate, number)
+            rounds[name].append((whole, direct))
+            say(f"{name} at {rate:.0f}/s: {whole} direct: {direct}")
     peaks, rates = ({name: median(values) for name, values in found.items()} for found in (peaks, rates))
     report(peaks, rates, rounds, alike, seconds)
     print("\nWhat ours is made of (`--journal-durability process`; medians of the rounds):\n")
@@ -296,9 +298,6 @@ def added(runs: list, quantile: str) -> list:
 
 
 def report(peaks: dict, rates: dict, rounds: dict, alike: list, seconds: int) -> None:
-    def values(name: str, quantile: str) -> list:
-        return added(rounds[name], quantile)
-
     print("## Gateway: requests per second and added latency\n")
     print("`make bench ARGS=gateway`\n")
     print(
@@ -312,14 +311,14 @@ def report(peaks: dict, rates: dict, rounds: dict, alike: list, seconds: int) ->
     print("| | peak requests/s | against LiteLLM | at requests/s | added p50 | added p99 | rounds' p99 |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in rounds:
-        p99 = values(name, "p99")
+        p99 = added(rounds[name], "p99")
         print(
             f"| {LABELS[name]} | {peaks[name]:.0f} | {peaks[name] / peaks['litellm']:.1f}× | {rates[name]:.0f}"
-            f" | {median(values(name, 'p50')):.2f} ms | {median(p99):.2f} ms | {min(p99):.2f} … {max(p99):.2f} |"
+            f" | {median(added(rounds[name], 'p50')):.2f} ms | {median(p99):.2f} ms | {min(p99):.2f} … {max(p99):.2f} |"
         )
-    theirs = median(values("nginx", "p99"))
-    difference, floor = (median(values(name, "p99")) - theirs for name in ["chainserve", "relay"])
-    reached = sum(value < theirs + GOAL for value in values("chainserve", "p99"))
+    theirs = median(added(rounds["nginx"], "p99"))
+    difference, floor = (median(added(rounds[name], "p99")) - theirs for name in ["chainserve", "relay"])
+    reached = sum(value < theirs + GOAL for value in added(rounds["chainserve"], "p99"))
     late = max(run["late_p99"] for pairs in rounds.values() for pair in pairs for run in pair if run)
     print(
         f"\nnginx at ours' rate: p50 {median(added(alike, 'p50')):.2f} ms, p99 {median(added(alike, 'p99')):.2f} ms."

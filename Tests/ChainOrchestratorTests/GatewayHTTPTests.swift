@@ -21,10 +21,10 @@ struct GatewayHTTPTests {
                 ("POST", "/v1/chat/completions", chatBody(stream: true), "data: [DONE]\n\n"),
                 ("POST", "/tokenize", #"{"prompt":"ab"}"#, "}"), ("GET", "/health", "", "}"),
             ] {
-                for connection in ["", "Connection: keep-alive\r\n"] {
+                for fields in ["", "Connection: keep-alive\r\n", "Expect: 100-continue\r\n"] {
                     let client = try await TestClient(port: port)
                     let request =
-                        "\(method) \(path) HTTP/1.0\r\n\(connection)Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
+                        "\(method) \(path) HTTP/1.0\r\n\(fields)Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
                     try await client.send(request)
                     let answer = await client.rest()
                     #expect(answer.hasPrefix("HTTP/1.0 200 "))
@@ -51,6 +51,12 @@ struct GatewayHTTPTests {
                 #expect(answer.status == 200)
                 #expect(answer.headers["connection"] == "close")
                 #expect(await client.rest().isEmpty)
+            }
+            for path in Self.paths + ["/nothing"] {
+                let refused = try await TestClient(port: port).post(
+                    path, Self.body(of: path), headers: ["Connection": connection, "X-Request-ID": "a b"])
+                #expect(refused.status == 400)
+                #expect(refused.headers["connection"] == "close")
             }
             let client = try await TestClient(port: port)
             for _ in 0..<2 {
@@ -166,6 +172,19 @@ struct GatewayHTTPTests {
                 #expect(answers.ranges(of: "HTTP/1.").count == 1)
             }
             #expect(service.submitted.count == (path == "/v1/chat/completions" ? 2 : 0))
+        }
+    }
+
+    @Test("a broken body of a request whose answer is under way does not end up in that answer")
+    func brokenBodyOfAnswered() async throws {
+        try await withGateway(ScriptedService(), configured { $0.bodyTimeout = .milliseconds(300) }) { port in
+            let client = try await TestClient(port: port)
+            try await client.send(
+                "GET /dashboard/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+            #expect(try await client.head().status == 200)
+            #expect(try await client.chunk() != nil)
+            try await client.send("zz\r\n")
+            #expect(await !client.rest().contains("HTTP/1."))
         }
     }
 

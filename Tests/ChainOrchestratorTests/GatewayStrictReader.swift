@@ -49,7 +49,6 @@ struct RandomClient {
         let (framing, framed) =
             !body.isEmpty && Bool.random(using: &generator)
             ? ("Transfer-Encoding: chunked", chunked(body)) : ("Content-Length: \(body.utf8.count)", body)
-        // Only the first request of a connection tells that its client is an old one.
         return (
             "\(method) \(path) HTTP/\(version)\r\nHost: x\r\n\(connection)\(others)\(framing)\r\n\r\n\(framed)",
             version == "1.0" || connection.contains("Close")

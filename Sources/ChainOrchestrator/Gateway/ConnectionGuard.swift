@@ -179,15 +179,16 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         pause = pause + (.now() - begun)
     }
 
-    /// The client cannot help it when nothing is read because an earlier answer comes first.
+    /// The client cannot help it when nothing is read because an earlier answer comes first: such pauses are given on top.
     private func awaitBody(in time: TimeAmount, _ context: ChannelHandlerContext) {
         bodyDeadline = context.eventLoop.assumeIsolated().scheduleTask(in: time) {
-            let isPaused = self.pausedAt != nil
-            self.endPause()
-            if isPaused { self.pausedAt = .now() }
-            guard self.pause > .zero else { return context.close(promise: nil) }
-            self.awaitBody(in: self.pause, context)
+            if self.pausedAt != nil {
+                self.endPause()
+                self.pausedAt = .now()
+            }
+            let more = self.pause
             self.pause = .zero
+            if more > .zero { self.awaitBody(in: more, context) } else { context.close(promise: nil) }
         }
     }
 

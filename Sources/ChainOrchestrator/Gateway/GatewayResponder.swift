@@ -61,7 +61,7 @@ struct GatewayResponder: HTTPResponder {
         do throws(APIError) {
             requestID = try self.requestID(of: request.head)
         } catch {
-            return finished(Self.response(to: error), requestID: Self.newID())
+            return finished(Self.response(to: error), to: request, requestID: Self.newID())
         }
         do {
             response = try await respond(to: request, requestID: requestID, channel: context.channel)
@@ -73,12 +73,12 @@ struct GatewayResponder: HTTPResponder {
             response.body = ResponseBody()
             response.headers[.contentLength] = length.map { "\($0)" }
         }
-        if request.headers[.connection] == "close" { response.headers[.connection] = "close" }
-        return finished(response, requestID: requestID)
+        return finished(response, to: request, requestID: requestID)
     }
 
-    private func finished(_ response: Response, requestID: String) -> Response {
+    private func finished(_ response: Response, to request: Request, requestID: String) -> Response {
         var response = response
+        if request.headers[.connection] == "close" { response.headers[.connection] = "close" }
         finish(response.status, requestID: requestID) { name, value in
             response.headers.append(HTTPField(name: name, value: value))
         }

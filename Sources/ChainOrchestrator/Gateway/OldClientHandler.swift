@@ -1,8 +1,9 @@
 import NIOCore
 import NIOHTTP1
 
-/// What clients of HTTP/1.0 need, such as ApacheBench and probes of load balancers: a connection carries one request, and its end is the
-/// end of an answer whose length is not known beforehand, for they know no chunks (RFC 9112, sections 6.3 and 9.3).
+/// What clients of HTTP/1.0 need, such as ApacheBench and probes of load balancers: a connection carries one request, and
+/// its end is the end of an answer whose length is not known beforehand, for they know no chunks (RFC 9112, sections 6.3
+/// and 9.3) and wait for no 100 (RFC 9110, section 10.1.1).
 ///
 /// Sits before the codec, after which the version is forgotten. Leaves connections whose first request is of HTTP/1.1.
 final class OldClientHandler: ChannelDuplexHandler, RemovableChannelHandler {
