@@ -159,7 +159,9 @@ struct GatewayHTTPTests {
     func nothingAfter(path: String) async throws {
         let service = ScriptedService()
         try await withGateway(service) { port in
-            for head in ["HTTP/1.1\r\nconnection: close", "HTTP/1.0"] {
+            for head in [
+                "HTTP/1.1\r\nconnection: close", "HTTP/1.0", "HTTP/1.0\r\nconnection: keep-alive",
+            ] {
                 let body = path == "/health" ? "" : Self.body(of: path)
                 let method = body.isEmpty ? "GET" : "POST"
                 let more = chatBody()
@@ -171,7 +173,7 @@ struct GatewayHTTPTests {
                 let answers = await client.rest()
                 #expect(answers.ranges(of: "HTTP/1.").count == 1)
             }
-            #expect(service.submitted.count == (path == "/v1/chat/completions" ? 2 : 0))
+            #expect(service.submitted.count == (path == "/v1/chat/completions" ? 3 : 0))
         }
     }
 

@@ -131,7 +131,6 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     // MARK: The client sends slowly
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard isReadingRequest || !isLast else { return }
         switch unwrapInboundIn(data) {
         case .head(let head):
             isReadingRequest = true

@@ -123,7 +123,7 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
         isProceeding = false
         if hasPassedSome { context.fireChannelReadComplete() }
         guard held.isEmpty else { return }
-        if let error = heldError, !isAnsweringWhole {
+        if let error = heldError, !isAnswering {
             heldError = nil
             context.fireErrorCaught(error)
         }
@@ -140,11 +140,12 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
             if case .end = part { break }
             held.removeLast()
         }
-        if !held.isEmpty || isAnsweringWhole { heldError = error } else { context.fireErrorCaught(error) }
+        if !held.isEmpty || (isAnswering && reading == nil && !isSkipping) {
+            heldError = error
+        } else {
+            context.fireErrorCaught(error)
+        }
     }
-
-    /// A request that has come to its end.
-    private var isAnsweringWhole: Bool { isAnswering && reading == nil && !isSkipping }
 
     // MARK: One request
 

@@ -12,24 +12,30 @@ final class OldClientHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias OutboundIn = HTTPServerResponsePart
     typealias OutboundOut = HTTPServerResponsePart
 
-    private var isOld = false
+    private enum State { case fresh, old, ended }
+    private var state = State.fresh
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard case .head(var head) = unwrapInboundIn(data), !isOld else {
-            return context.fireChannelRead(data)
-        }
-        isOld = head.version == .http1_0
-        guard isOld else {
+        switch (state, unwrapInboundIn(data)) {
+        case (.fresh, .head(var head)) where head.version == .http1_0:
+            state = .old
+            head.headers.replaceOrAdd(name: "connection", value: "close")
+            head.headers.remove(name: "expect")
+            context.fireChannelRead(wrapInboundOut(.head(head)))
+        case (.fresh, _):
             context.fireChannelRead(data)
-            return context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+            context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+        case (.old, .end):
+            state = .ended
+            context.fireChannelRead(data)
+        case (.old, _): context.fireChannelRead(data)
+        // A client that asked for `keep-alive` is told otherwise.
+        case (.ended, _): break
         }
-        head.headers.replaceOrAdd(name: "connection", value: "close")
-        head.headers.remove(name: "expect")
-        context.fireChannelRead(wrapInboundOut(.head(head)))
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        guard isOld, case .head(var head) = unwrapOutboundIn(data) else {
+        guard state != .fresh, case .head(var head) = unwrapOutboundIn(data) else {
             return context.write(data, promise: promise)
         }
         head.version = .http1_0
