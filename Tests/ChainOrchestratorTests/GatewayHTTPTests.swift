@@ -121,13 +121,19 @@ struct GatewayHTTPTests {
             let body = chatBody()
             let other =
                 "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: \(body.utf8.count)\r\n\r\n\(body)"
+            let later = broken.replacing("zz", with: "4\r\nabcd\r\nzz")
             for (before, statuses) in [
-                ("", [400]), (other, [200, 400]), ("GET /health HTTP/1.1\r\n\r\n", [200, 400]),
+                ("", [400]), (other, [200, 400]), ("PUT /health HTTP/1.1\r\n\r\n", [405, 400]),
+                ("GET /health HTTP/1.1\r\n\r\n", [200, 400]),
             ] {
                 let client = try await TestClient(port: port)
                 try await client.send(before + broken)
                 for status in statuses { #expect(try await client.answer().status == status) }
                 #expect(await client.rest().isEmpty)
+                let another = try await TestClient(port: port)
+                try await another.send(before + later)
+                for status in statuses { #expect(try await another.answer().status == status) }
+                #expect(await another.rest().isEmpty)
             }
         }
     }

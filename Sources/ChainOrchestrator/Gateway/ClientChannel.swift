@@ -16,7 +16,9 @@ struct ClientChannel: ServerChildChannel {
             let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self)
             try pipeline.addHandler(OldClientHandler(), position: .before(codec.handler))
             try pipeline.addHandler(
-                GenerationLane(responder: responder, codec: codec), position: .after(place))
+                GenerationLane(
+                    responder: responder, codec: codec,
+                    watch: try pipeline.handler(type: ConnectionGuard.self)), position: .after(place))
             return value
         }
     }

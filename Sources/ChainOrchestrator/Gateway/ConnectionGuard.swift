@@ -50,7 +50,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     /// What came last, and ends the connection.
     private var unreadable: HTTPParserError?
     /// With a 400, after which nothing more is sent.
-    private var hasRefused = false
+    private(set) var hasRefused = false
 
     init(bodyTimeout: TimeAmount, writeTimeout: TimeAmount, bodyLimit: Int) {
         self.bodyTimeout = bodyTimeout

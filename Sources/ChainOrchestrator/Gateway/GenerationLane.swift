@@ -20,6 +20,8 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
 
     private let responder: GatewayResponder
     private let bodyLimit: Int
+    /// What goes in at `codec` passes it by.
+    private let watch: ConnectionGuard
     private var context: ChannelHandlerContext?
     /// Where HTTP/1's own types go in: the handlers in between look at the ends of responses and at the parts of streams.
     private var codec: ChannelHandlerContext?
@@ -42,8 +44,9 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
     private var heldError: (any Error)?
 
     /// - Parameter codec: the place of `HTTP1ToHTTPServerCodec` in the channel's pipeline.
-    init(responder: GatewayResponder, codec: ChannelHandlerContext) {
+    init(responder: GatewayResponder, codec: ChannelHandlerContext, watch: ConnectionGuard) {
         self.responder = responder
+        self.watch = watch
         self.codec = codec
         bodyLimit = responder.configuration.bodyLimit
     }
@@ -269,7 +272,9 @@ final class GenerationLane: ChannelDuplexHandler, RemovableChannelHandler {
         write(.head(head))
     }
 
-    private func write(_ part: HTTPServerResponsePart) { codec?.write(NIOAny(part), promise: nil) }
+    private func write(_ part: HTTPServerResponsePart) {
+        if !watch.hasRefused { codec?.write(NIOAny(part), promise: nil) }
+    }
 
     private func end(_ context: ChannelHandlerContext) {
         delivery = nil
